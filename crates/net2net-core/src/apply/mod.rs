@@ -1,0 +1,268 @@
+//! Carrying out a plan: the graph is rebuilt, and so is every checkpoint of it.
+//!
+//! This is the only code that rewrites parameters. [`apply`] turns the graph into the grown one
+//! and remembers, for each parameter, where its numbers come from; the resulting [`Growth`] then
+//! grows weights, moving averages and optimizer state, in any precision, as often as asked.
+
+mod insert;
+mod rewrite;
+mod widen;
+
+use std::collections::BTreeMap;
+
+use net2net_kernels::Real;
+use thiserror::Error;
+
+pub use rewrite::{Fresh, Lift, Origin};
+
+use crate::dims::Refusal;
+use crate::engine::{Moment, OptimizerState};
+use crate::graph::{Graph, GraphError};
+use crate::plan::{Plan, Step};
+use crate::weights::{Tensor, Weights, WeightsError, initialize};
+
+/// Why a plan was not carried out.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The plan was made for another graph.
+    #[error(
+        "the plan was made for the graph with hash {expected}, and this one has {found}; \
+         use the model that the plan was made from"
+    )]
+    Parent {
+        /// In the plan.
+        expected: String,
+        /// Of the graph.
+        found: String,
+    },
+    /// Something cannot grow.
+    #[error("step {step} of the plan: {refusal}")]
+    Refused {
+        /// Counted from one.
+        step: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A step that contradicts itself.
+    #[error("step {step} of the plan is not valid: {why}")]
+    Invalid {
+        /// Counted from one.
+        step: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// The grown graph is not valid: a fault in a rule.
+    #[error("the grown graph is not valid: {0}")]
+    Graph(#[from] GraphError),
+    /// The grown graph does not fit together: a fault in a rule.
+    #[error("the grown graph does not fit together at `{node}`: {why}")]
+    Mismatch {
+        /// Where.
+        node: String,
+        /// What differs.
+        why: String,
+    },
+    /// The checkpoint does not belong to the graph.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+}
+
+/// One pass over the graph: several spaces at once, or one inserted layer.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The graph after the pass.
+    pub graph: Graph,
+    /// Where each of its parameters comes from.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// A plan carried out on a graph, ready to be carried out on its checkpoints.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    parent: Graph,
+    stages: Vec<Stage>,
+}
+
+/// Rebuilds a graph by a plan. Steps that widen one after another are taken in one pass.
+pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
+    graph.validate()?;
+    let found = graph.hash();
+    if found != plan.parent {
+        return Err(ApplyError::Parent { expected: plan.parent.clone(), found });
+    }
+    let mut stages: Vec<Stage> = Vec::new();
+    let mut at = 0;
+    while at < plan.steps.len() {
+        let current = stages.last().map_or(graph, |stage| &stage.graph);
+        let stage = match &plan.steps[at] {
+            Step::Insert(step) => {
+                at += 1;
+                insert::insert(current, step, at)?
+            }
+            Step::Widen(_) => {
+                let first = at + 1;
+                let run: Vec<_> = plan.steps[at..]
+                    .iter()
+                    .map_while(|step| match step {
+                        Step::Widen(widen) => Some(widen),
+                        Step::Insert(_) => None,
+                    })
+                    .collect();
+                at += run.len();
+                widen::widen(current, &run, first)?
+            }
+        };
+        stage.graph.validate()?;
+        stages.push(stage);
+    }
+    Ok(Growth { parent: graph.clone(), stages })
+}
+
+impl Growth {
+    /// The grown graph.
+    pub fn graph(&self) -> &Graph {
+        self.stages.last().map_or(&self.parent, |stage| &stage.graph)
+    }
+
+    /// The passes in order.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// Grows weights, or a moving average of them.
+    pub fn weights<T: Real>(&self, weights: &Weights<T>) -> Result<Weights<T>, ApplyError> {
+        weights.check(&self.parent)?;
+        let mut weights = weights.clone();
+        for stage in &self.stages {
+            weights = stage.rebuild(|name, origin, sizes| match origin {
+                Origin::Kept => weights.require(name).cloned(),
+                Origin::Lifted(lift) => {
+                    Ok(lift.weight(weights.require(name)?, name))
+                }
+                Origin::Fresh(fresh) => Ok(fresh.tensor(sizes, name)),
+            })?;
+        }
+        weights.check(self.graph())?;
+        Ok(weights)
+    }
+
+    /// Grows optimizer state: with r even copies, the first moment of what produces them is
+    /// divided by r and the second by r²; what reads them keeps both. New layers start at zero.
+    pub fn optimizer_state<T: Real>(
+        &self,
+        state: &OptimizerState<T>,
+    ) -> Result<OptimizerState<T>, ApplyError> {
+        let mut grown = OptimizerState { steps: state.steps, ..OptimizerState::default() };
+        for (moment, tensors) in &state.moments {
+            let mut tensors = tensors.clone();
+            for stage in &self.stages {
+                // Running statistics have no moments; a parameter without one stays without.
+                tensors = stage.rebuild_known(&tensors, |tensor, origin, sizes| match origin {
+                    Origin::Kept => tensor.clone(),
+                    Origin::Lifted(lift) => lift.moment(tensor, *moment),
+                    Origin::Fresh(_) => Tensor::full(sizes, T::zero()),
+                })?;
+            }
+            grown.moments.insert(*moment, tensors);
+        }
+        Ok(grown)
+    }
+
+    /// The baseline: the same architecture, old parameters where they were, everything new at
+    /// random (*random pad* for width, *random initialization* for depth). Not exact.
+    pub fn padded<T: Real>(
+        &self,
+        weights: &Weights<T>,
+        seed: u64,
+    ) -> Result<Weights<T>, ApplyError> {
+        weights.check(&self.parent)?;
+        let mut weights = weights.clone();
+        for stage in &self.stages {
+            let random: Weights<T> = initialize(&stage.graph, seed);
+            weights = stage.rebuild(|name, origin, _| match origin {
+                Origin::Kept => weights.require(name).cloned(),
+                Origin::Lifted(lift) => {
+                    Ok(lift.pad(weights.require(name)?, random.require(name)?))
+                }
+                Origin::Fresh(_) => random.require(name).cloned(),
+            })?;
+        }
+        Ok(weights)
+    }
+
+    /// For each parameter that a space touches on its producing side, the groups of positions
+    /// along an axis that copy one original: what should part in training.
+    pub fn copies(&self) -> Vec<Copies> {
+        let mut copies = Vec::new();
+        for stage in &self.stages {
+            for (name, origin) in &stage.origins {
+                if let Origin::Lifted(lift) = origin {
+                    copies.extend(lift.copies(name));
+                }
+            }
+        }
+        copies
+    }
+}
+
+/// Positions along one axis of a parameter that are copies of each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// The parameter.
+    pub parameter: String,
+    /// The axis.
+    pub axis: usize,
+    /// Pairs of an original's position and a copy's.
+    pub pairs: Vec<(usize, usize)>,
+}
+
+impl Stage {
+    /// Tensors for all parameters of the stage's graph.
+    fn rebuild<T: Real>(
+        &self,
+        mut tensor: impl FnMut(&str, &Origin, &[usize]) -> Result<Tensor<T>, WeightsError>,
+    ) -> Result<Weights<T>, ApplyError> {
+        let mut rebuilt = Weights::default();
+        for id in self.graph.parameters() {
+            let value = self.graph.get(id);
+            let origin = self.origins.get(&value.name).unwrap_or(&Origin::Kept);
+            rebuilt.insert(value.name.clone(), tensor(&value.name, origin, &value.shape.at(1))?);
+        }
+        Ok(rebuilt)
+    }
+
+    /// The same for those parameters that are there; new layers' ones are given their own size.
+    fn rebuild_known<T: Real>(
+        &self,
+        tensors: &Weights<T>,
+        mut grow: impl FnMut(&Tensor<T>, &Origin, &[usize]) -> Tensor<T>,
+    ) -> Result<Weights<T>, ApplyError> {
+        let mut rebuilt = Weights::default();
+        let roles = self.graph.parameter_roles();
+        for id in self.graph.parameters() {
+            let value = self.graph.get(id);
+            let sizes = value.shape.at(1);
+            let origin = self.origins.get(&value.name).unwrap_or(&Origin::Kept);
+            let trained = roles.get(&id).is_none_or(|role| role.is_trained());
+            match (origin, tensors.get(&value.name)) {
+                (Origin::Fresh(_), _) if trained => {
+                    rebuilt.insert(value.name.clone(), Tensor::full(&sizes, T::zero()));
+                }
+                (_, Some(tensor)) => {
+                    rebuilt.insert(value.name.clone(), grow(tensor, origin, &sizes));
+                }
+                (_, None) => {}
+            }
+        }
+        Ok(rebuilt)
+    }
+}
+
+/// What growth does to a moment: see [`Growth::optimizer_state`].
+pub(crate) fn moment_power(moment: Moment) -> i32 {
+    match moment {
+        Moment::First => 1,
+        Moment::Second => 2,
+    }
+}

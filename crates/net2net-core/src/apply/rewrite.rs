@@ -1,0 +1,227 @@
+//! Where the numbers of a grown parameter come from.
+
+use net2net_kernels::Real;
+
+use super::{Copies, moment_power};
+use crate::dims::AxisMap;
+use crate::engine::Moment;
+use crate::plan::{Noise, NoiseKind};
+use crate::weights::{Tensor, normal, stream};
+
+/// The origin of one parameter of a grown graph.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// The old one, unchanged.
+    Kept,
+    /// The old one, with axes mapped.
+    Lifted(Lift),
+    /// New with an inserted layer.
+    Fresh(Fresh),
+}
+
+/// A parameter of an inserted layer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fresh {
+    /// One number throughout.
+    Full(f64),
+    /// The given numbers.
+    Values(Vec<f64>),
+    /// A matrix, or a filter whose centre is one: what it makes is what it reads.
+    Identity,
+    /// He initialisation from a seed and the parameter's name.
+    Random {
+        /// The seed.
+        seed: u64,
+        /// How many inputs each output sums over.
+        fan_in: usize,
+    },
+}
+
+/// A parameter whose axes are mapped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lift {
+    /// One map an axis.
+    pub axes: Vec<AxisMap>,
+    /// Noise along an axis.
+    pub noise: Vec<(usize, Noise)>,
+}
+
+impl Fresh {
+    /// The tensor of the given sizes.
+    pub fn tensor<T: Real>(&self, sizes: &[usize], name: &str) -> Tensor<T> {
+        let mut tensor = Tensor::full(sizes, T::zero());
+        let data = tensor.data_mut();
+        match self {
+            Fresh::Full(value) => data.fill(T::from_f64(*value)),
+            Fresh::Values(values) => {
+                for (x, value) in data.iter_mut().zip(values) {
+                    *x = T::from_f64(*value);
+                }
+            }
+            Fresh::Identity => {
+                let taps: usize = sizes[2..].iter().product();
+                // All spatial sizes are odd, so the middle of the flattened window is its centre.
+                for unit in 0..sizes[0].min(sizes[1]) {
+                    data[(unit * sizes[1] + unit) * taps + taps / 2] = T::one();
+                }
+            }
+            Fresh::Random { seed, fan_in } => {
+                let std = (2.0 / (*fan_in).max(1) as f64).sqrt();
+                let mut random = stream(*seed, name);
+                for x in data {
+                    *x = T::from_f64(std * normal(&mut random));
+                }
+            }
+        }
+        tensor
+    }
+}
+
+impl Lift {
+    /// A weight, a running statistic or a moving average: copied, with shares where it is read.
+    pub fn weight<T: Real>(&self, old: &Tensor<T>, name: &str) -> Tensor<T> {
+        let mut tensor = old.clone();
+        for (axis, map) in self.axes.iter().enumerate() {
+            tensor = take(&tensor, axis, map, |i| map.factor[i]);
+        }
+        for (axis, noise) in &self.noise {
+            self.add_noise(&mut tensor, *axis, noise, name);
+        }
+        tensor
+    }
+
+    /// An optimizer's moment: copies receive their share of the gradient.
+    pub fn moment<T: Real>(&self, old: &Tensor<T>, moment: Moment) -> Tensor<T> {
+        let power = moment_power(moment);
+        let mut tensor = old.clone();
+        for (axis, map) in self.axes.iter().enumerate() {
+            tensor = take(&tensor, axis, map, |i| map.gradient[i].powi(power));
+        }
+        tensor
+    }
+
+    /// The old numbers where the first copies are, `random` elsewhere.
+    pub fn pad<T: Real>(&self, old: &Tensor<T>, random: &Tensor<T>) -> Tensor<T> {
+        let mut copied = old.clone();
+        for (axis, map) in self.axes.iter().enumerate() {
+            copied = take(&copied, axis, map, |_| 1.0);
+        }
+        let mut padded = random.clone();
+        let mut index = vec![0; self.axes.len()];
+        for (to, from) in padded.data_mut().iter_mut().zip(copied.data()) {
+            if index.iter().zip(&self.axes).all(|(i, map)| map.original[*i]) {
+                *to = *from;
+            }
+            advance(&mut index, copied.shape());
+        }
+        padded
+    }
+
+    /// Adds noise in units of the tensor's root mean square.
+    ///
+    /// Zero-sum noise is drawn for all copies and its mean over each group of copies removed;
+    /// incoming noise goes on added copies only, so that the originals stay as they are.
+    fn add_noise<T: Real>(&self, tensor: &mut Tensor<T>, axis: usize, noise: &Noise, name: &str) {
+        let scale = noise.std * tensor.rms();
+        let mut random = stream(noise.seed, &format!("noise {name} {axis}"));
+        let shape = tensor.shape().to_vec();
+        let map = &self.axes[axis];
+        let inner: usize = shape[axis + 1..].iter().product();
+        let groups = map.group.iter().max().map_or(0, |g| *g as usize + 1);
+        for block in tensor.data_mut().chunks_exact_mut(shape[axis] * inner) {
+            let mut drawn: Vec<f64> = block.iter().map(|_| scale * normal(&mut random)).collect();
+            match noise.kind {
+                NoiseKind::ZeroSum => remove_group_means(&mut drawn, &map.group, groups, inner),
+                NoiseKind::Incoming => {
+                    for (row, original) in drawn.chunks_exact_mut(inner).zip(&map.original) {
+                        if *original {
+                            row.fill(0.0);
+                        }
+                    }
+                }
+            }
+            for (x, add) in block.iter_mut().zip(drawn) {
+                *x += T::from_f64(add);
+            }
+        }
+    }
+
+    /// The copies along each axis whose slices are copied but not summed.
+    pub(super) fn copies(&self, name: &str) -> Vec<Copies> {
+        let mut all = Vec::new();
+        for (axis, map) in self.axes.iter().enumerate() {
+            let mut first = vec![None; map.old];
+            let mut pairs = Vec::new();
+            let summed = map.group.iter().enumerate().any(|(i, g)| i != *g as usize);
+            for (position, source) in map.source.iter().enumerate() {
+                match first[*source as usize] {
+                    None => first[*source as usize] = Some(position),
+                    Some(original) => pairs.push((original, position)),
+                }
+            }
+            if !pairs.is_empty() && !summed {
+                all.push(Copies { parameter: name.to_owned(), axis, pairs });
+            }
+        }
+        all
+    }
+}
+
+/// Makes the sum over each group's rows zero; a row alone in its group gets no noise.
+fn remove_group_means(drawn: &mut [f64], group: &[u32], groups: usize, inner: usize) {
+    let mut sums = vec![0.0; groups * inner];
+    let mut counts = vec![0usize; groups];
+    for (row, group) in drawn.chunks_exact(inner).zip(group) {
+        let group = *group as usize;
+        counts[group] += 1;
+        for (sum, x) in sums[group * inner..][..inner].iter_mut().zip(row) {
+            *sum += x;
+        }
+    }
+    for (row, group) in drawn.chunks_exact_mut(inner).zip(group) {
+        let group = *group as usize;
+        for (x, sum) in row.iter_mut().zip(&sums[group * inner..][..inner]) {
+            *x -= sum / counts[group] as f64;
+        }
+    }
+}
+
+/// Copies slices along one axis, each times its factor.
+fn take<T: Real>(
+    old: &Tensor<T>,
+    axis: usize,
+    map: &AxisMap,
+    factor: impl Fn(usize) -> f64,
+) -> Tensor<T> {
+    let mut shape = old.shape().to_vec();
+    let inner: usize = shape[axis + 1..].iter().product();
+    let outer: usize = shape[..axis].iter().product();
+    let length = shape[axis];
+    shape[axis] = map.source.len();
+    let mut data = Vec::with_capacity(outer * shape[axis] * inner);
+    for block in old.data().chunks_exact(length * inner) {
+        for (position, source) in map.source.iter().enumerate() {
+            let slice = &block[*source as usize * inner..][..inner];
+            let factor = factor(position);
+            if factor == 1.0 {
+                data.extend_from_slice(slice);
+            } else {
+                let factor = T::from_f64(factor);
+                data.extend(slice.iter().map(|x| *x * factor));
+            }
+        }
+    }
+    let mut tensor = Tensor::full(&shape, T::zero());
+    tensor.data_mut().copy_from_slice(&data);
+    tensor
+}
+
+fn advance(index: &mut [usize], shape: &[usize]) {
+    for axis in (0..shape.len()).rev() {
+        index[axis] += 1;
+        if index[axis] < shape[axis] {
+            return;
+        }
+        index[axis] = 0;
+    }
+}

@@ -1,0 +1,138 @@
+//! Lifting the map of a space to an axis that it is a part of.
+
+use super::unify::{AtomId, Dim};
+
+/// What growth does to the units of one leaf, as seen from one axis of one parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeafMap {
+    /// For each new unit, the old unit that it copies.
+    pub source: Vec<u32>,
+    /// What each new slice of a weight is multiplied by.
+    pub factor: Vec<f64>,
+    /// The part of the original's gradient that each new slice receives.
+    pub gradient: Vec<f64>,
+    /// Whether copies of one unit are summed over here (the axis is contracted).
+    pub summed: bool,
+}
+
+/// A map of a whole axis of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AxisMap {
+    /// The length of the axis before.
+    pub old: usize,
+    /// For each new position, the old one that it copies.
+    pub source: Vec<u32>,
+    /// What each new slice of a weight is multiplied by.
+    pub factor: Vec<f64>,
+    /// The part of the original's gradient that each new slice receives.
+    pub gradient: Vec<f64>,
+    /// Whether the position is the first copy of its original: where a padded network keeps it.
+    pub original: Vec<bool>,
+    /// Positions of one group are copies whose contributions are summed.
+    pub group: Vec<u32>,
+}
+
+impl AxisMap {
+    /// The map that changes nothing.
+    pub fn identity(size: usize) -> AxisMap {
+        AxisMap {
+            old: size,
+            source: (0..size as u32).collect(),
+            factor: vec![1.0; size],
+            gradient: vec![1.0; size],
+            original: vec![true; size],
+            group: (0..size as u32).collect(),
+        }
+    }
+
+    /// Whether every position copies itself, unscaled.
+    pub fn is_identity(&self) -> bool {
+        self.source.len() == self.old
+            && self.source.iter().enumerate().all(|(i, s)| i == *s as usize)
+            && self.factor.iter().all(|f| *f == 1.0)
+    }
+
+    fn leaf(old: usize, map: &LeafMap) -> AxisMap {
+        let mut seen = vec![false; old];
+        let original = map
+            .source
+            .iter()
+            .map(|s| !std::mem::replace(&mut seen[*s as usize], true))
+            .collect();
+        let group = if map.summed {
+            map.source.clone()
+        } else {
+            (0..map.source.len() as u32).collect()
+        };
+        AxisMap {
+            old,
+            source: map.source.clone(),
+            factor: map.factor.clone(),
+            gradient: map.gradient.clone(),
+            original,
+            group,
+        }
+    }
+
+    fn concatenate(mut self, other: &AxisMap) -> AxisMap {
+        let offset = self.old as u32;
+        let groups = self.group.iter().max().map_or(0, |g| g + 1);
+        self.source.extend(other.source.iter().map(|s| s + offset));
+        self.factor.extend(&other.factor);
+        self.gradient.extend(&other.gradient);
+        self.original.extend(&other.original);
+        self.group.extend(other.group.iter().map(|g| g + groups));
+        self.old += other.old;
+        self
+    }
+
+    /// The row-major Kronecker product: `self` is the outer factor.
+    fn product(&self, inner: &AxisMap) -> AxisMap {
+        let groups = inner.group.iter().max().map_or(0, |g| g + 1);
+        let size = self.source.len() * inner.source.len();
+        let mut product = AxisMap {
+            old: self.old * inner.old,
+            source: Vec::with_capacity(size),
+            factor: Vec::with_capacity(size),
+            gradient: Vec::with_capacity(size),
+            original: Vec::with_capacity(size),
+            group: Vec::with_capacity(size),
+        };
+        for i in 0..self.source.len() {
+            for j in 0..inner.source.len() {
+                product.source.push(self.source[i] * inner.old as u32 + inner.source[j]);
+                product.factor.push(self.factor[i] * inner.factor[j]);
+                product.gradient.push(self.gradient[i] * inner.gradient[j]);
+                product.original.push(self.original[i] && inner.original[j]);
+                product.group.push(self.group[i] * groups + inner.group[j]);
+            }
+        }
+        product
+    }
+
+    /// Lifts the maps of leaves to an axis: concatenations with offsets, products row by row.
+    ///
+    /// `leaf` gives the map of a leaf that grows; `size` the size of one that does not.
+    pub fn lift(
+        dim: &Dim,
+        leaf: &impl Fn(AtomId) -> Option<LeafMap>,
+        size: &impl Fn(AtomId) -> usize,
+    ) -> AxisMap {
+        match dim {
+            Dim::Atom(id) => match leaf(*id) {
+                Some(map) => AxisMap::leaf(size(*id), &map),
+                None => AxisMap::identity(size(*id)),
+            },
+            Dim::Prod(parts) => parts
+                .iter()
+                .map(|part| AxisMap::lift(part, leaf, size))
+                .reduce(|outer, inner| outer.product(&inner))
+                .unwrap_or_else(|| AxisMap::identity(1)),
+            Dim::Cat(parts) => parts
+                .iter()
+                .map(|part| AxisMap::lift(part, leaf, size))
+                .reduce(|before, after| before.concatenate(&after))
+                .unwrap_or_else(|| AxisMap::identity(0)),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The language in which an operator says how its axes correspond.
+//!
+//! A rule gives labels to the axes of inputs and outputs, in an einops-like notation:
+//!
+//! ```text
+//! n (g i) h w , (g o) i kh kw , (g o)? -> n (g o) y x
+//! ```
+//!
+//! What a label does follows from where it stands: in inputs and outputs it maps; in an
+//! activation and a parameter but in no output it is contracted, and the parameter absorbs the
+//! copies; standing anywhere alone it cannot grow.
+
+use super::unify::{Dim, Frozen, Unifier};
+use crate::graph::{Extent, Graph, NodeId, Shape, ValueId};
+
+/// What growing an axis does to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AxisRole {
+    /// The parameter's slices are copied with the units.
+    Map,
+    /// The parameter reads the units: its slices are copied and share the original's weight.
+    Contract,
+}
+
+/// One axis of a parameter that a label stands on.
+#[derive(Clone, Debug)]
+pub(super) struct Use {
+    pub(super) parameter: ValueId,
+    pub(super) axis: usize,
+    pub(super) label: Dim,
+    pub(super) role: AxisRole,
+}
+
+/// A label of the rule being applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label(usize);
+
+struct LabelState {
+    dim: Dim,
+    /// The (input, axis) places in which it stands.
+    reads: Vec<(usize, usize)>,
+    written: bool,
+}
+
+/// The rule of one node, while its axes are being unified.
+pub struct AxisRule<'a> {
+    unifier: &'a mut Unifier,
+    graph: &'a Graph,
+    node: NodeId,
+    /// The axes of every value so far, by value and axis.
+    axes: &'a mut Vec<Vec<Dim>>,
+    uses: &'a mut Vec<Use>,
+    labels: Vec<LabelState>,
+}
+
+impl<'a> AxisRule<'a> {
+    pub(super) fn new(
+        unifier: &'a mut Unifier,
+        graph: &'a Graph,
+        node: NodeId,
+        axes: &'a mut Vec<Vec<Dim>>,
+        uses: &'a mut Vec<Use>,
+    ) -> Self {
+        for output in &graph.at(node).outputs {
+            axes[output.index()] = graph
+                .get(*output)
+                .shape
+                .extents()
+                .iter()
+                .map(|extent| unifier.fresh(*extent))
+                .collect();
+        }
+        AxisRule { unifier, graph, node, axes, uses, labels: Vec::new() }
+    }
+
+    /// The number of inputs of the node.
+    pub fn inputs(&self) -> usize {
+        self.graph.at(self.node).inputs.len()
+    }
+
+    /// The shape of an input.
+    pub fn input_shape(&self, input: usize) -> &'a Shape {
+        &self.graph.get(self.graph.at(self.node).inputs[input]).shape
+    }
+
+    /// The shape of an output.
+    pub fn output_shape(&self, output: usize) -> &'a Shape {
+        &self.graph.get(self.graph.at(self.node).outputs[output]).shape
+    }
+
+    /// A new label of a size.
+    pub fn label(&mut self, size: Extent) -> Label {
+        let dim = self.unifier.fresh(size);
+        self.labels.push(LabelState { dim, reads: Vec::new(), written: false });
+        Label(self.labels.len() - 1)
+    }
+
+    fn product(&self, labels: &[Label]) -> Dim {
+        let parts = labels.iter().map(|l| self.labels[l.0].dim.clone()).collect();
+        Dim::Prod(parts)
+    }
+
+    /// States that an axis of an input is the product of labels.
+    pub fn read(&mut self, input: usize, axis: usize, labels: &[Label]) {
+        let value = self.graph.at(self.node).inputs[input];
+        let dim = self.axes[value.index()][axis].clone();
+        let product = self.product(labels);
+        self.unifier.unify(&product, &dim, Some(self.node));
+        for label in labels {
+            self.labels[label.0].reads.push((input, axis));
+        }
+    }
+
+    /// States that an axis of an output is the product of labels.
+    pub fn write(&mut self, output: usize, axis: usize, labels: &[Label]) {
+        let product = self.product(labels);
+        self.write_dim(output, axis, &product, labels);
+    }
+
+    /// States that an axis of an output is the concatenation of labels.
+    pub fn write_cat(&mut self, output: usize, axis: usize, labels: &[Label]) {
+        let parts = labels.iter().map(|l| self.labels[l.0].dim.clone()).collect();
+        self.write_dim(output, axis, &Dim::Cat(parts), labels);
+    }
+
+    fn write_dim(&mut self, output: usize, axis: usize, dim: &Dim, labels: &[Label]) {
+        let value = self.graph.at(self.node).outputs[output];
+        let existing = self.axes[value.index()][axis].clone();
+        self.unifier.unify(&existing, dim, Some(self.node));
+        for label in labels {
+            self.labels[label.0].written = true;
+        }
+    }
+
+    /// States that axes `from..` of an input, read row by row, are axes `from..` of the output.
+    pub fn reshape(&mut self, input: usize, output: usize, from: usize) {
+        let mut labels = Vec::new();
+        for axis in from..self.input_shape(input).rank() {
+            let size = self.input_shape(input).extents()[axis];
+            let label = self.label(size);
+            self.read(input, axis, &[label]);
+            labels.push(label);
+        }
+        let value = self.graph.at(self.node).outputs[output];
+        let target = Dim::Prod(self.axes[value.index()][from..].to_vec());
+        let whole = self.product(&labels);
+        self.unifier.unify(&target, &whole, Some(self.node));
+        for label in labels {
+            self.labels[label.0].written = true;
+        }
+    }
+
+    /// States that a label cannot grow.
+    pub fn freeze(&mut self, label: Label, why: &str) {
+        let dim = self.labels[label.0].dim.clone();
+        let reason = Frozen { node: Some(self.node), why: why.to_owned() };
+        self.unifier.freeze(&dim, &reason);
+    }
+
+    /// States that a mean is taken over a label, so that its copies must be equally many.
+    pub fn mean_over(&mut self, label: Label) {
+        let dim = self.labels[label.0].dim.clone();
+        self.unifier.make_uniform(&dim, Some(self.node));
+    }
+
+    /// Applies a rule in the notation of this module.
+    ///
+    /// Labels of `sizes` have that size and are left out where it is 1; at most one other label
+    /// may stand in a product, and its size follows. `*` stands for all further axes, and `?`
+    /// marks an input that may be missing. Returns the labels by name.
+    pub fn notation(&mut self, rule: &str, sizes: &[(&str, usize)]) -> Vec<(String, Label)> {
+        let mut names: Vec<(String, Label)> = Vec::new();
+        let (inputs, outputs) = rule.split_once("->").unwrap_or((rule, ""));
+        for (index, operand) in inputs.split(',').enumerate() {
+            if index < self.inputs() {
+                let shape = self.input_shape(index);
+                for (axis, group) in groups(operand, shape.rank()).iter().enumerate() {
+                    let labels = self.group(group, shape.extents()[axis], sizes, &mut names);
+                    self.read(index, axis, &labels);
+                }
+            }
+        }
+        for (index, operand) in outputs.split(',').enumerate() {
+            let shape = self.output_shape(index);
+            for (axis, group) in groups(operand, shape.rank()).iter().enumerate() {
+                let labels = self.group(group, shape.extents()[axis], sizes, &mut names);
+                self.write(index, axis, &labels);
+            }
+        }
+        names
+    }
+
+    /// The labels of one axis, made where they are new.
+    fn group(
+        &mut self,
+        group: &[String],
+        extent: Extent,
+        sizes: &[(&str, usize)],
+        names: &mut Vec<(String, Label)>,
+    ) -> Vec<Label> {
+        let given = |name: &str| sizes.iter().find(|(n, _)| *n == name).map(|(_, size)| *size);
+        let known: usize = group.iter().filter_map(|name| given(name)).product();
+        let mut labels = Vec::new();
+        for name in group {
+            if group.len() > 1 && given(name) == Some(1) {
+                continue;
+            }
+            if let Some((_, label)) = names.iter().find(|(n, _)| n == name) {
+                labels.push(*label);
+                continue;
+            }
+            let size = match (given(name), extent) {
+                (Some(size), _) => Extent::Fixed(size),
+                (None, Extent::Fixed(total)) => Extent::Fixed(total / known.max(1)),
+                (None, Extent::Batch) => Extent::Batch,
+            };
+            let label = self.label(size);
+            names.push((name.clone(), label));
+            labels.push(label);
+        }
+        labels
+    }
+
+    /// Derives what each label does, and records the uses of parameters.
+    pub(super) fn finish(self) {
+        let inputs = &self.graph.at(self.node).inputs;
+        for label in &self.labels {
+            let parameters: Vec<(ValueId, usize)> = label
+                .reads
+                .iter()
+                .map(|(input, axis)| (inputs[*input], *axis))
+                .filter(|(value, _)| self.graph.is_parameter(*value))
+                .collect();
+            let activations = label.reads.len() - parameters.len();
+            let role = match (activations, parameters.len(), label.written) {
+                (_, _, true) if !label.reads.is_empty() => Ok(AxisRole::Map),
+                (_, _, true) => Err("the operator makes this axis itself"),
+                (1, 1, false) => Ok(AxisRole::Contract),
+                (0, 1, false) => Err("only the operator's own parameter has this axis"),
+                (1, 0, false) => Err("the operator sums or moves over this axis"),
+                (_, 0, false) => Err("two activations are multiplied and summed over this axis"),
+                (_, _, false) => Err("several parameters are summed over this axis"),
+            };
+            match role {
+                Ok(role) => self.uses.extend(parameters.into_iter().map(|(parameter, axis)| Use {
+                    parameter,
+                    axis,
+                    label: label.dim.clone(),
+                    role,
+                })),
+                Err(why) => {
+                    let reason = Frozen { node: Some(self.node), why: why.to_owned() };
+                    self.unifier.freeze(&label.dim, &reason);
+                    // A frozen axis keeps its place in the list of what a space touches.
+                    self.uses.extend(parameters.into_iter().map(|(parameter, axis)| Use {
+                        parameter,
+                        axis,
+                        label: label.dim.clone(),
+                        role: AxisRole::Map,
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// Splits an operand of the notation into the label names of each of `rank` axes.
+fn groups(operand: &str, rank: usize) -> Vec<Vec<String>> {
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    let mut open: Option<Vec<String>> = None;
+    let spaced = operand.replace('?', " ").replace('(', " ( ").replace(')', " ) ");
+    for token in spaced.split_whitespace() {
+        match (token, &mut open) {
+            ("(", _) => open = Some(Vec::new()),
+            (")", _) => groups.extend(open.take()),
+            ("*", _) => {
+                let named = groups.len();
+                groups.extend((named..rank).map(|axis| vec![format!("*{axis}")]));
+            }
+            (name, Some(group)) => group.push(name.to_owned()),
+            (name, None) => groups.push(vec![name.to_owned()]),
+        }
+    }
+    debug_assert_eq!(groups.len(), rank, "rule `{operand}` does not fit rank {rank}");
+    groups
+}

@@ -1,0 +1,401 @@
+//! A compiled graph: kernels in a line over planned memory.
+
+use net2net_kernels::{Context, Real};
+use thiserror::Error;
+
+use super::kernel::{Backward, Gradient, Mode};
+use super::lower::{Buffer, Home, Lowered, Step, lower};
+use super::memory::{Assignment, Life, assign};
+use super::parameters::Parameters;
+use crate::graph::{Graph, GraphError};
+use crate::weights::{Weights, WeightsError};
+
+/// Why a graph cannot be compiled or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The graph is not valid.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The weights do not belong to the graph.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The program would need more memory than can be addressed.
+    #[error("`{graph}` at batch {batch} would need more than 2^46 bytes of memory; use a smaller batch")]
+    TooLarge {
+        /// The graph.
+        graph: String,
+        /// The batch.
+        batch: usize,
+    },
+    /// Threads could not be started.
+    #[error("could not start {threads} threads: {why}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        why: String,
+    },
+    /// An input of a wrong length.
+    #[error("input `{name}` holds {found} numbers, and the batch needs {expected}")]
+    Input {
+        /// The input.
+        name: String,
+        /// Given.
+        found: usize,
+        /// Needed.
+        expected: usize,
+    },
+}
+
+/// What a program keeps in memory, in bytes, known before its first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Activations and their gradients, sharing slots.
+    pub planned: usize,
+    /// The same without sharing.
+    pub unshared: usize,
+}
+
+/// One contribution of the backward pass to a buffer's gradient.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Nobody,
+    Planned { slot: usize, len: usize, accumulate: bool },
+    Parameter { index: usize, accumulate: bool },
+}
+
+/// Kernels in a line over planned memory. Inputs of rank 3 and more are channels-last.
+pub struct Program<T> {
+    mode: Mode,
+    buffers: Vec<Buffer>,
+    steps: Vec<Step<T>>,
+    outputs: Vec<usize>,
+    lens: Vec<usize>,
+    slots: Vec<Vec<T>>,
+    /// The slot of each buffer in planned memory, and of its gradient.
+    value_slot: Vec<usize>,
+    gradient_slot: Vec<usize>,
+    /// For each step, where its backward pass puts the gradients of its inputs.
+    targets: Vec<Vec<Target>>,
+    memory: Memory,
+}
+
+impl<T: Real> Program<T> {
+    /// Compiles what the graph's outputs need, for a fixed batch.
+    ///
+    /// Returns the program and how it wants the parameters stored; programs of one graph agree on
+    /// that whatever their batch and mode.
+    pub(super) fn compile(
+        graph: &Graph,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<(Self, Vec<super::Layout>), CompileError> {
+        graph.validate()?;
+        let total = graph.values().iter().fold(0usize, |sum, value| {
+            sum.saturating_add(value.shape.elements(batch))
+        });
+        if total.saturating_mul(2 * size_of::<T>()) > 1 << 46 {
+            return Err(CompileError::TooLarge { graph: graph.name().to_owned(), batch });
+        }
+        let Lowered { buffers, steps, outputs, parameter_layouts } = lower::<T>(graph, batch, mode);
+        let lens: Vec<usize> = buffers.iter().map(|b| b.shape.elements(batch)).collect();
+        let lives = lives(mode, &buffers, &steps, &outputs, &lens);
+        let Assignment { slot_of, slots } = assign(&lives);
+        let (value_slot, gradient_slot) = slot_of.split_at(buffers.len());
+        let (value_slot, gradient_slot) = (value_slot.to_vec(), gradient_slot.to_vec());
+        let bytes = |elements: usize| elements * size_of::<T>();
+        let memory = Memory {
+            planned: bytes(slots.iter().sum()),
+            unshared: bytes(lives.iter().map(|life| life.len).sum()),
+        };
+        let slots = slots.into_iter().map(|len| vec![T::zero(); len]).collect();
+        let targets = targets(&buffers, &steps, &outputs, &gradient_slot, &lens);
+        let program = Program {
+            mode,
+            buffers,
+            steps,
+            outputs,
+            lens,
+            slots,
+            value_slot,
+            gradient_slot,
+            targets,
+            memory,
+        };
+        Ok((program, parameter_layouts))
+    }
+
+    /// What it keeps in memory.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// Sets the seeds of all random kernels, each its own.
+    pub(super) fn reseed(&mut self, seed: u64) {
+        for (index, step) in (0u64..).zip(&mut self.steps) {
+            step.kernel.reseed(seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        }
+    }
+
+    /// Runs all steps. Inputs are as long as the compiled batch needs.
+    pub(super) fn forward(
+        &mut self,
+        cx: &mut Context<T>,
+        parameters: &Parameters<T>,
+        inputs: &[&[T]],
+    ) {
+        for step in &mut self.steps {
+            let mut taken: Vec<Vec<T>> = step
+                .outputs
+                .iter()
+                .map(|b| std::mem::take(&mut self.slots[self.value_slot[*b]]))
+                .collect();
+            let read = |b: &usize| match self.buffers[*b].home {
+                Home::Parameter(index) => &parameters.values[index][..],
+                Home::Input(index) => inputs[index],
+                Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
+            };
+            let sources: Vec<&[T]> = step.inputs.iter().map(read).collect();
+            let mut results: Vec<&mut [T]> = taken
+                .iter_mut()
+                .zip(&step.outputs)
+                .map(|(data, b)| &mut data[..self.lens[*b]])
+                .collect();
+            step.kernel.forward(cx, &sources, &mut results);
+            for (data, b) in taken.into_iter().zip(&step.outputs) {
+                self.slots[self.value_slot[*b]] = data;
+            }
+        }
+    }
+
+    /// An output of the last forward pass, row-major.
+    pub(super) fn output<'a>(
+        &'a self,
+        index: usize,
+        parameters: &'a Parameters<T>,
+        inputs: &[&'a [T]],
+    ) -> &'a [T] {
+        let b = self.outputs[index];
+        match self.buffers[b].home {
+            Home::Parameter(index) => &parameters.values[index],
+            Home::Input(index) => inputs[index],
+            Home::Planned => &self.slots[self.value_slot[b]][..self.lens[b]],
+        }
+    }
+
+    /// The first output and the place for its gradient, for the loss to read and write.
+    pub(super) fn logits_and_gradient(&mut self) -> Option<(&[T], &mut [T])> {
+        let b = self.outputs[0];
+        let len = self.lens[b];
+        if !self.buffers[b].needs_gradient || self.buffers[b].home != Home::Planned {
+            return None;
+        }
+        let [value, gradient] = self
+            .slots
+            .get_disjoint_mut([self.value_slot[b], self.gradient_slot[b]])
+            .ok()?;
+        Some((&value[..len], &mut gradient[..len]))
+    }
+
+    /// Runs the steps backward after [`Program::forward`] on the same inputs, from the gradient
+    /// that the loss left. Gradients of parameters are overwritten.
+    pub(super) fn backward(
+        &mut self,
+        cx: &mut Context<T>,
+        parameters: &mut Parameters<T>,
+        inputs: &[&[T]],
+    ) {
+        debug_assert_eq!(self.mode, Mode::Train);
+        // The loss reads the first output only; nothing flows back through the others.
+        for b in &self.outputs[1..] {
+            if self.buffers[*b].needs_gradient && self.buffers[*b].home == Home::Planned {
+                self.slots[self.gradient_slot[*b]][..self.lens[*b]].fill(T::zero());
+            }
+        }
+        for (step, targets) in self.steps.iter_mut().zip(&self.targets).rev() {
+            if !self.buffers[step.outputs[0]].needs_gradient {
+                continue;
+            }
+            let mut taken: Vec<Vec<T>> = targets
+                .iter()
+                .map(|target| match *target {
+                    Target::Nobody => Vec::new(),
+                    Target::Planned { slot, .. } => std::mem::take(&mut self.slots[slot]),
+                    Target::Parameter { index, .. } => {
+                        std::mem::take(&mut parameters.gradients[index])
+                    }
+                })
+                .collect();
+            let needs = step.kernel.needs();
+            let read = |b: &usize| match self.buffers[*b].home {
+                Home::Parameter(index) => &parameters.values[index][..],
+                Home::Input(index) => inputs[index],
+                Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
+            };
+            let kept = |wanted: bool, ids: &[usize]| -> Vec<&[T]> {
+                ids.iter().map(|b| if wanted { read(b) } else { &[][..] }).collect()
+            };
+            let gradient = |b: &usize| &self.slots[self.gradient_slot[*b]][..self.lens[*b]];
+            let mut gradients: Vec<Option<Gradient<'_, T>>> = taken
+                .iter_mut()
+                .zip(targets)
+                .map(|(data, target)| match *target {
+                    Target::Nobody => None,
+                    Target::Planned { len, accumulate, .. } => {
+                        Some(Gradient { data: &mut data[..len], accumulate })
+                    }
+                    Target::Parameter { accumulate, .. } => Some(Gradient { data, accumulate }),
+                })
+                .collect();
+            let mut pass = Backward {
+                inputs: &kept(needs.inputs, &step.inputs),
+                outputs: &kept(needs.outputs, &step.outputs),
+                output_gradients: &step.outputs.iter().map(gradient).collect::<Vec<_>>(),
+                input_gradients: &mut gradients,
+            };
+            step.kernel.backward(cx, &mut pass);
+            for (data, target) in taken.into_iter().zip(targets) {
+                match *target {
+                    Target::Nobody => {}
+                    Target::Planned { slot, .. } => self.slots[slot] = data,
+                    Target::Parameter { index, .. } => parameters.gradients[index] = data,
+                }
+            }
+        }
+    }
+
+    /// Moves the running statistics towards those of the last forward pass.
+    pub(super) fn update_running(&mut self, parameters: &mut Parameters<T>) {
+        for step in &mut self.steps {
+            for slot in &step.running {
+                if let Home::Parameter(index) = self.buffers[step.inputs[*slot]].home {
+                    step.kernel.update(*slot, &mut parameters.values[index]);
+                }
+            }
+        }
+    }
+}
+
+/// The lives of all values, then of all gradients. Time runs through the forward steps, the loss
+/// and the backward steps in reverse.
+fn lives<T: Real>(
+    mode: Mode,
+    buffers: &[Buffer],
+    steps: &[Step<T>],
+    outputs: &[usize],
+    lens: &[usize],
+) -> Vec<Life> {
+    let loss = steps.len();
+    let backward = |step: usize| 2 * loss - step;
+    let never = |len| Life { first: 0, last: 0, len };
+    let mut values: Vec<Life> = vec![never(0); buffers.len()];
+    let mut gradients: Vec<Life> = vec![never(0); buffers.len()];
+    for (s, step) in steps.iter().enumerate() {
+        let needs = step.kernel.needs();
+        let returns = mode == Mode::Train && buffers[step.outputs[0]].needs_gradient;
+        for b in &step.outputs {
+            values[*b] = Life { first: s, last: s, len: lens[*b] };
+            if returns {
+                gradients[*b] = Life { first: backward(s), last: backward(s), len: lens[*b] };
+            }
+            if returns && needs.outputs {
+                values[*b].last = backward(s);
+            }
+        }
+        for b in &step.inputs {
+            let read = if returns && needs.inputs { backward(s) } else { s };
+            values[*b].last = values[*b].last.max(read);
+            if returns && buffers[*b].needs_gradient && buffers[*b].home == Home::Planned {
+                gradients[*b].first = gradients[*b].first.min(backward(s));
+            }
+        }
+    }
+    for b in outputs {
+        values[*b].last = 2 * loss;
+        if gradients[*b].len > 0 {
+            gradients[*b].first = loss;
+        }
+    }
+    for (b, buffer) in buffers.iter().enumerate() {
+        if buffer.home != Home::Planned {
+            values[b] = never(0);
+        }
+    }
+    values.extend(gradients);
+    values
+}
+
+/// Where each step's backward pass puts the gradients of its inputs, and which come second.
+fn targets<T: Real>(
+    buffers: &[Buffer],
+    steps: &[Step<T>],
+    outputs: &[usize],
+    gradient_slot: &[usize],
+    lens: &[usize],
+) -> Vec<Vec<Target>> {
+    let mut touched = vec![false; buffers.len()];
+    for b in outputs {
+        touched[*b] = true;
+    }
+    let mut targets: Vec<Vec<Target>> = steps
+        .iter()
+        .rev()
+        .map(|step| {
+            let target = |b: &usize| {
+                let buffer = &buffers[*b];
+                if !buffer.needs_gradient {
+                    return Target::Nobody;
+                }
+                let accumulate = std::mem::replace(&mut touched[*b], true);
+                match buffer.home {
+                    Home::Parameter(index) => Target::Parameter { index, accumulate },
+                    Home::Planned => {
+                        Target::Planned { slot: gradient_slot[*b], len: lens[*b], accumulate }
+                    }
+                    Home::Input(_) => Target::Nobody,
+                }
+            };
+            step.inputs.iter().map(target).collect()
+        })
+        .collect();
+    targets.reverse();
+    targets
+}
+
+/// Runs a graph once in evaluation mode on row-major or channels-last inputs (see [`Program`]),
+/// and returns its outputs, row-major.
+///
+/// `batch` is the number of samples that each input holds.
+pub fn evaluate<T: Real>(
+    cx: &mut Context<T>,
+    graph: &Graph,
+    weights: &Weights<T>,
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<Vec<Vec<T>>, CompileError> {
+    let (mut program, layouts) = Program::<T>::compile(graph, batch, Mode::Evaluate)?;
+    let parameters = Parameters::new(cx, graph, &layouts, weights, false)?;
+    check_inputs(graph, batch, inputs)?;
+    program.forward(cx, &parameters, inputs);
+    Ok((0..graph.outputs().len())
+        .map(|i| program.output(i, &parameters, inputs).to_vec())
+        .collect())
+}
+
+/// Refuses inputs that are missing or not as long as a batch.
+pub(super) fn check_inputs<T>(
+    graph: &Graph,
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<(), CompileError> {
+    for (index, id) in graph.inputs().iter().enumerate() {
+        let value = graph.get(*id);
+        let expected = value.shape.elements(batch);
+        let found = inputs.get(index).map_or(0, |data| data.len());
+        if found != expected {
+            return Err(CompileError::Input { name: value.name.clone(), found, expected });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Batch normalisation (Ioffe & Szegedy 2015).
+
+use net2net_kernels::{Context, Real, batch_norm};
+
+use super::{Arity, Attributes, Nature, Operator, Role};
+use crate::dims::AxisRule;
+use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site};
+use crate::graph::{Extent, Shape};
+
+/// `BatchNormalization(x [N, c, …], scale [c], shift [c], mean [c], variance [c]) -> x's shape`.
+///
+/// Training normalises by the batch's own statistics and moves the running ones:
+/// `running = momentum · running + (1 − momentum) · batch`, with the unbiased variance, as
+/// PyTorch does (whose `momentum` is one minus this one). Evaluation uses the running ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// The share of the old running statistics that stays.
+    pub momentum: f64,
+}
+
+impl Default for BatchNorm {
+    fn default() -> Self {
+        BatchNorm { epsilon: 1e-5, momentum: 0.9 }
+    }
+}
+
+impl Operator for BatchNorm {
+    const NAME: &'static str = "BatchNormalization";
+    const RULE: &'static str = "n c * , c , c , c , c -> n c *";
+    const ARITY: Arity = Arity::exactly(5);
+
+    fn read(attributes: &mut Attributes) -> Result<Self, String> {
+        let norm = BatchNorm {
+            epsilon: attributes.float("epsilon", 1e-5)?,
+            momentum: attributes.float("momentum", 0.9)?,
+        };
+        if norm.epsilon < 0.0 || !(0.0..=1.0).contains(&norm.momentum) {
+            return Err("epsilon must not be negative and momentum must be in 0..=1".to_owned());
+        }
+        Ok(norm)
+    }
+
+    fn write(&self, attributes: &mut Attributes) {
+        attributes.put_float("epsilon", self.epsilon, 1e-5);
+        attributes.put_float("momentum", self.momentum, 0.9);
+    }
+
+    fn role(&self, slot: usize) -> Role {
+        [
+            Role::Activation,
+            Role::Scale,
+            Role::Shift,
+            Role::RunningMean,
+            Role::RunningVariance,
+        ][slot]
+    }
+
+    fn fan_in(&self, _: usize, _: &[usize]) -> usize {
+        1
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        let [Extent::Batch, Extent::Fixed(channels), ..] = inputs[0].extents() else {
+            return Err(format!("the input must have shape [N, channels, …], not {}", inputs[0]));
+        };
+        let per_channel = Shape::fixed(&[*channels]);
+        for (name, shape) in ["scale", "shift", "mean", "variance"].iter().zip(&inputs[1..]) {
+            if **shape != per_channel {
+                return Err(format!("the {name} must have shape {per_channel}, not {shape}"));
+            }
+        }
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn axes(&self, rule: &mut AxisRule<'_>) {
+        rule.notation(Self::RULE, &[]);
+    }
+
+    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+        self.clone()
+    }
+
+    fn cost(&self, inputs: &[&Shape], _: &[&Shape]) -> u64 {
+        // A multiplication and an addition for each element.
+        2 * super::elements(inputs[0])
+    }
+
+    fn layouts(&self, _: &[Layout], inputs: &[&Shape], _: &[&Shape]) -> Layouts {
+        let image = Layout::channels_last(inputs[0].rank());
+        let mut wanted = vec![image.clone()];
+        wanted.extend(std::iter::repeat_n(Layout::row_major(1), 4));
+        Layouts { inputs: wanted, outputs: vec![image] }
+    }
+
+    fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
+        self.fused_kernel(site, false)
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::Other
+    }
+}
+
+impl BatchNorm {
+    /// The kernel, with the rectifier that follows it if `relu`.
+    pub(crate) fn fused_kernel<T: Real>(&self, site: &Site<'_>, relu: bool) -> Box<dyn Kernel<T>> {
+        let channels = site.inputs[0][1];
+        let elements: usize = site.inputs[0].iter().product();
+        let statistics = || vec![T::zero(); channels];
+        Box::new(BatchNormKernel {
+            channels,
+            rows: elements / channels,
+            epsilon: self.epsilon,
+            momentum: self.momentum,
+            relu,
+            mode: site.mode,
+            mean: statistics(),
+            inv_std: statistics(),
+            variance: statistics(),
+        })
+    }
+}
+
+struct BatchNormKernel<T> {
+    channels: usize,
+    rows: usize,
+    epsilon: f64,
+    momentum: f64,
+    relu: bool,
+    mode: Mode,
+    /// The batch's statistics, from forward to backward and to the update.
+    mean: Vec<T>,
+    inv_std: Vec<T>,
+    variance: Vec<T>,
+}
+
+impl<T: Real> Kernel<T> for BatchNormKernel<T> {
+    fn needs(&self) -> Needs {
+        Needs { inputs: true, outputs: self.relu }
+    }
+
+    fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        let [x, scale, shift, mean, variance] = [0, 1, 2, 3, 4].map(|slot| inputs[slot]);
+        let (rows, c, relu) = (self.rows, self.channels, self.relu);
+        let y = &mut *outputs[0];
+        match self.mode {
+            Mode::Train => batch_norm::forward_train(
+                cx,
+                rows,
+                c,
+                x,
+                scale,
+                shift,
+                self.epsilon,
+                relu,
+                y,
+                &mut self.mean,
+                &mut self.inv_std,
+                &mut self.variance,
+            ),
+            Mode::Evaluate => batch_norm::forward_eval(
+                cx, rows, c, x, scale, shift, mean, variance, self.epsilon, relu, y,
+            ),
+        }
+    }
+
+    fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
+        let y = pass.outputs.first().copied().unwrap_or_default();
+        let [dx, dscale, dshift, ..] = pass.input_gradients else {
+            return;
+        };
+        // Both parameters' gradients come out of the one reduction that dx needs as well.
+        let mut spare = (vec![T::zero(); self.channels], vec![T::zero(); self.channels]);
+        let mut no_dx = Vec::new();
+        let (dx_data, accumulate) = match dx {
+            Some(gradient) => (&mut *gradient.data, gradient.accumulate),
+            None => {
+                no_dx.resize(self.rows * self.channels, T::zero());
+                (&mut no_dx[..], false)
+            }
+        };
+        batch_norm::backward(
+            cx,
+            self.rows,
+            self.channels,
+            pass.inputs[0],
+            y,
+            pass.output_gradients[0],
+            pass.inputs[1],
+            &self.mean,
+            &self.inv_std,
+            self.relu,
+            dx_data,
+            accumulate,
+            &mut spare.0,
+            &mut spare.1,
+            false,
+        );
+        for (gradient, fresh) in [(dscale, &spare.0), (dshift, &spare.1)] {
+            if let Some(gradient) = gradient {
+                gradient.put(fresh);
+            }
+        }
+    }
+
+    fn update(&mut self, slot: usize, running: &mut [T]) {
+        let keep = T::from_f64(self.momentum);
+        let take = T::one() - keep;
+        let count = self.rows as f64;
+        // The running variance estimates the population's, hence the correction.
+        let unbiased = T::from_f64(if count > 1.0 { count / (count - 1.0) } else { 1.0 });
+        let (batch, correction) = match slot {
+            3 => (&self.mean, T::one()),
+            _ => (&self.variance, unbiased),
+        };
+        for (old, new) in running.iter_mut().zip(batch) {
+            *old = keep * *old + take * correction * *new;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Planning one more layer.
+
+use net2net_kernels::{Context, Real};
+
+use super::{Insert, Layer, PlanError, UndoneNorm};
+use crate::dims::Refusal;
+use crate::engine::evaluate;
+use crate::graph::{Graph, NodeId, ValueId};
+use crate::ops::{Nature, Op};
+use crate::weights::Weights;
+
+/// What follows a layer, up to and including its activation.
+struct Block {
+    /// The layer's own output.
+    linear: ValueId,
+    /// The batch normalisation that only the layer feeds.
+    norm: Option<NodeId>,
+    /// The activation's output, and whether the activation is idempotent.
+    activation: Option<(ValueId, bool)>,
+}
+
+/// The names of all layers after which a layer can be inserted, in topological order.
+pub fn deepenable(graph: &Graph) -> Vec<&str> {
+    graph
+        .node_ids()
+        .filter(|id| graph.at(*id).op.nature() == Nature::Linear)
+        .map(|id| graph.node_name(id))
+        .collect()
+}
+
+/// Plans a layer after a convolution or linear layer, of the kind that keeps the function there:
+/// an identity after an idempotent activation, a residual block after another one, a linear
+/// factor where there is no activation.
+///
+/// `kernel` is the side of new filters (odd); by default that of the layer. The statistics that a
+/// new batch normalisation undoes are measured on `inputs`, `batch` samples (see
+/// [`crate::engine::evaluate`]).
+pub fn deepen<T: Real>(
+    cx: &mut Context<T>,
+    graph: &Graph,
+    weights: &Weights<T>,
+    layer: &str,
+    kernel: Option<usize>,
+    seed: u64,
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<Insert, PlanError> {
+    let refuse = |why: String| Refusal { space: layer.to_owned(), node: None, why };
+    let value = graph.find(layer).map_err(|error| refuse(error.to_string()))?;
+    let node = graph
+        .producer(value)
+        .filter(|id| graph.at(*id).op.nature() == Nature::Linear)
+        .ok_or_else(|| refuse("only a convolution or linear layer can be deepened".to_owned()))?;
+    let kernel = match kernel {
+        Some(side) if side % 2 == 0 => {
+            return Err(refuse(format!("a kernel of {side} has no centre; it must be odd")).into());
+        }
+        Some(side) => [side, side],
+        None => own_kernel(graph, node),
+    };
+    let block = follow(graph, node);
+    let (after, layer_kind) = match block.activation {
+        Some((after, true)) => {
+            let norm = match block.norm.map(|id| &graph.at(id).op) {
+                Some(Op::BatchNorm(norm)) => {
+                    let (mean, variance) = measure(cx, graph, weights, after, batch, inputs)?;
+                    let (epsilon, momentum) = (norm.epsilon, norm.momentum);
+                    Some(UndoneNorm { mean, variance, epsilon, momentum })
+                }
+                _ => None,
+            };
+            (after, Layer::Identity { kernel, norm })
+        }
+        Some((after, false)) => {
+            (after, Layer::Residual { kernel, norm: block.norm.is_some(), seed })
+        }
+        None => (block.linear, Layer::Factor { kernel }),
+    };
+    Ok(Insert {
+        after: graph.get(after).name.clone(),
+        name: fresh_name(graph, layer),
+        layer: layer_kind,
+    })
+}
+
+/// The layer's own kernel where it is odd along both axes, else 3 by 3.
+fn own_kernel(graph: &Graph, node: NodeId) -> [usize; 2] {
+    let weight = graph.get(graph.at(node).inputs[1]).shape.at(1);
+    match weight[..] {
+        [_, _, h, w] if h % 2 == 1 && w % 2 == 1 => [h, w],
+        _ => [3, 3],
+    }
+}
+
+fn follow(graph: &Graph, node: NodeId) -> Block {
+    let consumers = graph.consumers();
+    let only_reader = |value: ValueId| match &consumers[value.index()][..] {
+        [reader] if !graph.outputs().contains(&value) => Some(*reader),
+        _ => None,
+    };
+    let linear = graph.at(node).outputs[0];
+    let mut block = Block { linear, norm: None, activation: None };
+    let mut last = linear;
+    if let Some(reader) = only_reader(last)
+        && matches!(graph.at(reader).op, Op::BatchNorm(_))
+    {
+        block.norm = Some(reader);
+        last = graph.at(reader).outputs[0];
+    }
+    if let Some(reader) = only_reader(last)
+        && let Nature::Activation { idempotent } = graph.at(reader).op.nature()
+    {
+        block.activation = Some((graph.at(reader).outputs[0], idempotent));
+    }
+    block
+}
+
+/// `layer.deeper1`, or the first number that is free.
+fn fresh_name(graph: &Graph, layer: &str) -> String {
+    let mut number = 1;
+    loop {
+        let name = format!("{layer}.deeper{number}");
+        let taken = graph.values().iter().any(|value| value.name.starts_with(&name));
+        if !taken {
+            return name;
+        }
+        number += 1;
+    }
+}
+
+/// Mean and (biased) variance of each channel of a value over samples, in evaluation mode.
+pub fn measure<T: Real>(
+    cx: &mut Context<T>,
+    graph: &Graph,
+    weights: &Weights<T>,
+    value: ValueId,
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<(Vec<f64>, Vec<f64>), PlanError> {
+    let observed = graph.with_outputs(&[value]);
+    let outputs = evaluate(cx, &observed, weights, batch, inputs)?;
+    let sizes = graph.get(value).shape.at(batch);
+    let channels = sizes.get(1).copied().unwrap_or(1);
+    let pixels: usize = sizes.iter().skip(2).product();
+    let mut sums = vec![0.0; channels];
+    let mut squares = vec![0.0; channels];
+    for image in outputs[0].chunks_exact(channels * pixels) {
+        for (channel, row) in image.chunks_exact(pixels).enumerate() {
+            for x in row {
+                let x = (*x).to_f64();
+                sums[channel] += x;
+                squares[channel] += x * x;
+            }
+        }
+    }
+    let count = (batch * pixels) as f64;
+    let mean: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
+    let variance = squares
+        .iter()
+        .zip(&mean)
+        .map(|(square, mean)| (square / count - mean * mean).max(0.0))
+        .collect();
+    Ok((mean, variance))
+}

@@ -1,0 +1,196 @@
+//! The proof that nothing changed: both networks evaluated on the same inputs.
+
+use net2net_kernels::{Context, Real};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::apply::{ApplyError, Growth};
+use crate::engine::{CompileError, evaluate};
+use crate::graph::Graph;
+use crate::plan::Plan;
+use crate::weights::Weights;
+
+/// The largest relative difference in f64 that is rounding and not a fault.
+pub const TOLERANCE: f64 = 1e-10;
+
+/// How far one output of two networks differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputEvidence {
+    /// The output's name.
+    pub output: String,
+    /// Largest absolute difference over all samples and elements.
+    pub max_abs: f64,
+    /// The same divided by the scale.
+    pub max_rel: f64,
+    /// The largest absolute value of the old network's output.
+    pub scale: f64,
+}
+
+/// The evidence for one growth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was fed, e.g. `64 validation images`.
+    pub inputs: String,
+    /// Both networks in f64, grown in f64.
+    pub f64: Vec<OutputEvidence>,
+    /// Both networks as stored, in f32.
+    pub f32: Vec<OutputEvidence>,
+    /// What the relative difference in f64 must not exceed; infinite if noise was asked for.
+    #[serde(with = "tolerance")]
+    pub tolerance: f64,
+    /// Whether it does not.
+    pub exact: bool,
+}
+
+/// JSON has no infinity; `null` stands for it.
+mod tolerance {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+    }
+}
+
+/// Why there is no evidence, or why it does not suffice.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The networks differ.
+    #[error(
+        "the grown network is not the same function: output `{output}` differs by {difference:.1e} \
+         relative in f64, and {TOLERANCE:.0e} is allowed; nothing was written"
+    )]
+    Changed {
+        /// The output that differs most.
+        output: String,
+        /// By how much, relative to its scale.
+        difference: f64,
+    },
+    /// The two networks have different outputs.
+    #[error("the networks have different outputs: {old} against {new}")]
+    Outputs {
+        /// Of the old network.
+        old: String,
+        /// Of the new network.
+        new: String,
+    },
+    /// A network cannot be run.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The weights cannot be grown.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+/// Compares the outputs of two networks on the same inputs (see [`evaluate`]), in the precision
+/// of `T`: the largest difference of each output, never a sum in which differences cancel.
+pub fn compare<T: Real>(
+    cx: &mut Context<T>,
+    old: (&Graph, &Weights<T>),
+    new: (&Graph, &Weights<T>),
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<Vec<OutputEvidence>, VerifyError> {
+    let before = evaluate(cx, old.0, old.1, batch, inputs)?;
+    let after = evaluate(cx, new.0, new.1, batch, inputs)?;
+    let shapes = |graph: &Graph| format!("{:?}", output_shapes(graph));
+    if output_shapes(old.0) != output_shapes(new.0) {
+        return Err(VerifyError::Outputs { old: shapes(old.0), new: shapes(new.0) });
+    }
+    Ok(old
+        .0
+        .outputs()
+        .iter()
+        .zip(before.iter().zip(&after))
+        .map(|(id, (a, b))| difference(&old.0.get(*id).name, a, b))
+        .collect())
+}
+
+fn output_shapes(graph: &Graph) -> Vec<(String, String)> {
+    let describe = |id: &crate::graph::ValueId| {
+        let value = graph.get(*id);
+        (value.name.clone(), value.shape.to_string())
+    };
+    graph.outputs().iter().map(describe).collect()
+}
+
+fn difference<T: Real>(output: &str, a: &[T], b: &[T]) -> OutputEvidence {
+    let mut max_abs: f64 = 0.0;
+    let mut scale: f64 = 0.0;
+    for (x, y) in a.iter().zip(b) {
+        let (x, y) = ((*x).to_f64(), (*y).to_f64());
+        let apart = (x - y).abs();
+        // A maximum ignores what is not a number, and this must not.
+        max_abs = if apart.is_nan() { f64::INFINITY } else { max_abs.max(apart) };
+        scale = scale.max(x.abs());
+    }
+    let max_rel = if max_abs == 0.0 { 0.0 } else { max_abs / scale.max(f64::MIN_POSITIVE) };
+    OutputEvidence { output: output.to_owned(), max_abs, max_rel, scale }
+}
+
+/// A grown network that was proved to be the same function.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// The grown weights.
+    pub weights: Weights<f32>,
+    /// The proof.
+    pub evidence: Evidence,
+}
+
+/// Grows weights and proves it on inputs, in f64 and in f32; the only way in which commands grow.
+///
+/// A difference beyond [`TOLERANCE`] is an error, unless the plan asks for noise that is not
+/// exact. `what` says for people what the inputs are.
+pub fn grow_and_prove(
+    graph: &Graph,
+    plan: &Plan,
+    growth: &Growth,
+    weights: &Weights<f32>,
+    threads: usize,
+    batch: usize,
+    inputs: &[&[f32]],
+    what: &str,
+) -> Result<Proved, VerifyError> {
+    let threads_error = |error: rayon::ThreadPoolBuildError| CompileError::Threads {
+        threads,
+        why: error.to_string(),
+    };
+    let grown = growth.weights(weights)?;
+    let mut narrow = Context::<f32>::new(threads).map_err(threads_error)?;
+    let single = compare(&mut narrow, (graph, weights), (growth.graph(), &grown), batch, inputs)?;
+    let wide_weights = weights.cast::<f64>();
+    let wide_grown = growth.weights(&wide_weights)?;
+    let wide_inputs: Vec<Vec<f64>> =
+        inputs.iter().map(|data| data.iter().map(|x| f64::from(*x)).collect()).collect();
+    let wide_inputs: Vec<&[f64]> = wide_inputs.iter().map(Vec::as_slice).collect();
+    let mut wide = Context::<f64>::new(threads).map_err(threads_error)?;
+    let double = compare(
+        &mut wide,
+        (graph, &wide_weights),
+        (growth.graph(), &wide_grown),
+        batch,
+        &wide_inputs,
+    )?;
+    let tolerance = if plan.is_exact() { TOLERANCE } else { f64::INFINITY };
+    let worst = double.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
+    if let Some(worst) = worst
+        && worst.max_rel > tolerance
+    {
+        return Err(VerifyError::Changed {
+            output: worst.output.clone(),
+            difference: worst.max_rel,
+        });
+    }
+    let evidence = Evidence {
+        inputs: what.to_owned(),
+        exact: double.iter().all(|output| output.max_rel <= TOLERANCE),
+        f64: double,
+        f32: single,
+        tolerance,
+    };
+    Ok(Proved { weights: grown, evidence })
+}

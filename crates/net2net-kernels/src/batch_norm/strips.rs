@@ -1,0 +1,66 @@
+//! The pass over elements: vectorised over channels, with each channel's parameters in registers.
+
+use crate::Real;
+use crate::columns::STRIP_ROWS;
+use crate::lanes::{LaneKernel, lane_of, load, over_lanes, vectorized};
+
+/// `out = f(elements, parameters of the channel, out)` over rows of `K` matrices of equal shape.
+#[inline(always)]
+pub(super) fn for_strips<T: Real, const K: usize, const P: usize>(
+    c: usize,
+    matrices: [&[T]; K],
+    per_channel: [&[T]; P],
+    out: &mut [T],
+    f: impl Fn([T; K], [T; P], T) -> T,
+) {
+    if c == 0 {
+        return;
+    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for (i, out) in out.chunks_mut(STRIP_ROWS * c).enumerate() {
+                let at = i * STRIP_ROWS * c;
+                let strip = matrices.map(|m| &m[at..at + out.len()]);
+                over_lanes(
+                    c,
+                    &mut Strip {
+                        c,
+                        strip,
+                        per_channel,
+                        out,
+                        f: &f,
+                    },
+                );
+            }
+        },
+    );
+}
+
+struct Strip<'a, T, F, const K: usize, const P: usize> {
+    c: usize,
+    strip: [&'a [T]; K],
+    per_channel: [&'a [T]; P],
+    out: &'a mut [T],
+    f: &'a F,
+}
+
+impl<T, F, const K: usize, const P: usize> LaneKernel for Strip<'_, T, F, K, P>
+where
+    T: Real,
+    F: Fn([T; K], [T; P], T) -> T,
+{
+    #[inline(always)]
+    fn run<const L: usize>(&mut self, channel: usize) {
+        let params: [[T; L]; P] = self.per_channel.map(|p| load(p, channel));
+        let mut at = channel;
+        while at < self.out.len() {
+            let rows: [[T; L]; K] = self.strip.map(|m| load(m, at));
+            let out = &mut self.out[at..at + L];
+            for lane in 0..L {
+                out[lane] = (self.f)(lane_of(&rows, lane), lane_of(&params, lane), out[lane]);
+            }
+            at += self.c;
+        }
+    }
+}

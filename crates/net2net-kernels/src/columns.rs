@@ -1,0 +1,149 @@
+//! Sums over rows: one sum per column.
+
+use crate::lanes::{LaneKernel, lane_of, load, over_lanes, vectorized};
+use crate::rows::In;
+use crate::{Context, Real};
+
+/// Rows that are summed in `T` before the sum goes into an `f64`: few enough to keep the error
+/// of `f32` small, and to leave the rows in the nearest cache for a second look.
+pub(crate) const STRIP_ROWS: usize = 64;
+
+/// `sums = Σ x` over the `rows` rows of `x`, for each of `c` columns: the gradient of a bias.
+///
+/// # Panics
+/// If `x` is not `rows × c`, or `sums` not `c` long.
+pub fn column_sums<T: Real>(
+    cx: &mut Context<T>,
+    rows: usize,
+    c: usize,
+    x: &[T],
+    sums: &mut [T],
+    accumulate: bool,
+) {
+    assert_eq!(x.len(), rows * c);
+    assert_eq!(sums.len(), c);
+    let parts = cx.for_rows(rows, c, In(x, c), |_, In(x, _), _| {
+        strip_sums(
+            c,
+            [x],
+            [],
+            #[inline(always)]
+            |[x]: [T; 1], []| [x],
+        )
+    });
+    for (j, sum) in sums.iter_mut().enumerate() {
+        let total = T::from_f64(parts.iter().map(|[part]| part[j]).sum());
+        *sum = if accumulate { *sum + total } else { total };
+    }
+}
+
+/// `N` sums per column over rows of `K` matrices of equal shape, on this thread: the sums of
+/// `f(elements, parameters of the column)`.
+#[inline(always)]
+pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize>(
+    c: usize,
+    matrices: [&[T]; K],
+    per_column: [&[T]; P],
+    f: impl Fn([T; K], [T; P]) -> [T; N],
+) -> [Vec<f64>; N] {
+    let mut sums = std::array::from_fn(|_| vec![0.0; c]);
+    if c == 0 {
+        return sums;
+    }
+    vectorized(
+        #[inline(always)]
+        || {
+            let len = matrices[0].len();
+            let mut at = 0;
+            while at < len {
+                let end = len.min(at + STRIP_ROWS * c);
+                let strip = matrices.map(|m| &m[at..end]);
+                over_lanes(
+                    c,
+                    &mut Strip {
+                        c,
+                        strip,
+                        per_column,
+                        f: &f,
+                        sums: &mut sums,
+                    },
+                );
+                at = end;
+            }
+        },
+    );
+    sums
+}
+
+struct Strip<'a, T, F, const K: usize, const P: usize, const N: usize> {
+    c: usize,
+    strip: [&'a [T]; K],
+    per_column: [&'a [T]; P],
+    f: &'a F,
+    sums: &'a mut [Vec<f64>; N],
+}
+
+impl<T, F, const K: usize, const P: usize, const N: usize> LaneKernel for Strip<'_, T, F, K, P, N>
+where
+    T: Real,
+    F: Fn([T; K], [T; P]) -> [T; N],
+{
+    #[inline(always)]
+    fn run<const L: usize>(&mut self, channel: usize) {
+        let params: [[T; L]; P] = self.per_column.map(|p| load(p, channel));
+        let mut sums = [[T::zero(); L]; N];
+        let mut at = channel;
+        while at < self.strip[0].len() {
+            let rows: [[T; L]; K] = self.strip.map(|m| load(m, at));
+            for lane in 0..L {
+                let terms = (self.f)(lane_of(&rows, lane), lane_of(&params, lane));
+                for n in 0..N {
+                    sums[n][lane] += terms[n];
+                }
+            }
+            at += self.c;
+        }
+        for (total, sums) in self.sums.iter_mut().zip(sums) {
+            for (total, sum) in total[channel..channel + L].iter_mut().zip(sums) {
+                *total += sum.to_f64();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{cast, close, on_all, random, repeatable};
+
+    #[test]
+    fn sums_are_those_of_the_naive_loop() {
+        for (rows, c) in [(1, 1), (1000, 1), (700, 43), (65, 32), (0, 5), (3, 0)] {
+            let x = random(1, rows * c);
+            let before = random(2, c);
+            let mut sums = vec![0.0; c];
+            for (i, x) in x.iter().enumerate() {
+                sums[i % c] += x;
+            }
+            on_all!(|cx, T| {
+                let x = cast::<T>(&x);
+                let actual = repeatable(|| {
+                    let mut actual = cast::<T>(&before);
+                    column_sums(&mut cx, rows, c, &x, &mut actual, true);
+                    actual
+                });
+                close(
+                    &actual,
+                    &sums
+                        .iter()
+                        .zip(&before)
+                        .map(|(a, b)| a + b)
+                        .collect::<Vec<_>>(),
+                );
+                let mut actual = actual;
+                column_sums(&mut cx, rows, c, &x, &mut actual, false);
+                close(&actual, &sums);
+            });
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Threads and scratch memory, and the one way in which kernels use them.
+
+use std::fmt;
+use std::ops::Range;
+
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use crate::Real;
+use crate::elementwise;
+use crate::rows::{Out, Rows};
+
+/// Elements of work below which a second thread costs more than it brings (waking one takes
+/// several microseconds).
+const ELEMENTS_PER_THREAD_MIN: usize = 16 * 1024;
+
+/// Threads and scratch memory that kernels borrow; one per engine.
+///
+/// Scratch buffers grow to the largest size that any kernel asked for and stay, because
+/// returning memory to the allocator each step was measured to cost half the speed.
+pub struct Context<T> {
+    /// The helpers; the calling thread does its share too, so there is one fewer than `threads`.
+    pool: Option<ThreadPool>,
+    scratch: Vec<Vec<T>>,
+    filter: Vec<T>,
+}
+
+impl<T: Real> Context<T> {
+    /// A context with `threads` threads, the calling one included (0 counts as 1). With one
+    /// thread nothing is started.
+    pub fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
+        let threads = threads.max(1);
+        let pool = match threads {
+            1 => None,
+            _ => Some(
+                ThreadPoolBuilder::new()
+                    .num_threads(threads - 1)
+                    .thread_name(|i| format!("kernel-{i}"))
+                    .build()?,
+            ),
+        };
+        Ok(Self {
+            pool,
+            scratch: vec![Vec::new(); threads],
+            filter: Vec::new(),
+        })
+    }
+
+    /// How many threads kernels run on.
+    pub fn threads(&self) -> usize {
+        self.scratch.len()
+    }
+
+    /// Cuts `rows` rows of `data` into at most one part per thread and runs `work` on each part
+    /// at the same time. `work` gets the numbers of its rows, its part and its thread's scratch
+    /// memory; the results come back in the order of the rows.
+    ///
+    /// `elements_per_row` is roughly how much work a row is, to spare threads from small jobs.
+    /// Where the cuts fall depends on the sizes and on the number of threads only.
+    pub(crate) fn for_rows<D, R, F>(
+        &mut self,
+        rows: usize,
+        elements_per_row: usize,
+        data: D,
+        work: F,
+    ) -> Vec<R>
+    where
+        D: Rows,
+        R: Send,
+        F: Fn(Range<usize>, D, &mut Vec<T>) -> R + Sync,
+    {
+        let useful = rows.saturating_mul(elements_per_row) / ELEMENTS_PER_THREAD_MIN;
+        let parts = self.threads().min(useful).min(rows).max(1);
+        let Some(pool) = self.pool.as_ref().filter(|_| parts > 1) else {
+            return vec![work(0..rows, data, &mut self.scratch[0])];
+        };
+        let mut results: Vec<Option<R>> = (0..parts).map(|_| None).collect();
+        let work = &work;
+        pool.in_place_scope(|scope| {
+            let mut rest = data;
+            let slots = results.iter_mut().zip(&mut self.scratch).enumerate();
+            for (part, (result, scratch)) in slots {
+                let range = part * rows / parts..(part + 1) * rows / parts;
+                let (mine, others) = rest.split_rows(range.len());
+                rest = others;
+                if part + 1 == parts {
+                    *result = Some(work(range, mine, scratch));
+                } else {
+                    scope.spawn(move |_| *result = Some(work(range, mine, scratch)));
+                }
+            }
+        });
+        results.into_iter().flatten().collect()
+    }
+
+    /// Adds the first `dst.len()` elements of the first `parts` scratch buffers, in order, into
+    /// `dst`: how partial sums left there by [`Self::for_rows`] come together.
+    pub(crate) fn sum_scratch(&mut self, parts: usize, dst: &mut [T], accumulate: bool) {
+        let empty = vec![Vec::new(); self.threads()];
+        let partials = std::mem::replace(&mut self.scratch, empty);
+        let len = dst.len();
+        self.for_rows(len, parts, Out(dst, 1), |range, Out(dst, _), _| {
+            for (i, partial) in partials[..parts].iter().enumerate() {
+                let src = &partial[range.clone()];
+                elementwise::write(
+                    accumulate || i > 0,
+                    src,
+                    dst,
+                    #[inline(always)]
+                    |x| x,
+                );
+            }
+        });
+        self.scratch = partials;
+    }
+
+    /// The scratch buffers, one per thread.
+    pub(crate) fn scratch(&self) -> &[Vec<T>] {
+        &self.scratch
+    }
+
+    /// Lends out the buffer in which a convolution rearranges its filter; [`Self::put_filter`]
+    /// takes it back, so that it keeps its size.
+    pub(crate) fn take_filter(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.filter)
+    }
+
+    /// See [`Self::take_filter`].
+    pub(crate) fn put_filter(&mut self, filter: Vec<T>) {
+        self.filter = filter;
+    }
+}
+
+impl<T: Real> fmt::Debug for Context<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("threads", &self.threads())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first `len` elements of a buffer that grows and never shrinks. They hold what was left
+/// there before.
+pub(crate) fn grown<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, T::zero());
+    }
+    &mut buffer[..len]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_dealt_out_once_and_in_order() {
+        for threads in [1, 2, 3] {
+            let mut cx = Context::<f64>::new(threads).unwrap();
+            let mut data = vec![0.0; 7 * 3];
+            let ranges = cx.for_rows(7, 1 << 20, Out(&mut data, 3), |range, Out(part, _), _| {
+                for (row, values) in range.clone().zip(part.chunks_mut(3)) {
+                    values.fill(row as f64);
+                }
+                range
+            });
+            assert_eq!(ranges.len(), threads);
+            assert_eq!(
+                ranges.into_iter().flatten().collect::<Vec<_>>(),
+                (0..7).collect::<Vec<_>>()
+            );
+            assert!(data.iter().enumerate().all(|(i, &x)| x == (i / 3) as f64));
+        }
+    }
+
+    #[test]
+    fn no_rows_are_no_trouble() {
+        let mut cx = Context::<f32>::new(2).unwrap();
+        assert_eq!(cx.for_rows(0, 1, (), |range, (), _| range.len()), [0]);
+    }
+}

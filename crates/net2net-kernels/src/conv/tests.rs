@@ -1,0 +1,265 @@
+//! All convolutions against the loop that defines them.
+
+use super::*;
+use crate::check::{cast, close, dot, is_gradient, on_all, random, repeatable, sizes};
+
+/// Calls `f(x index, w index, y index)` for each product of the convolution.
+fn for_products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+    let (rows, cols, n_in) = (s.rows(), s.cols(), s.group_in());
+    for y in 0..s.output_len() {
+        let (o, pixel) = (y % s.out_c, y / s.out_c);
+        let (ox, oy) = (pixel % s.out_w, pixel / s.out_w % s.out_h);
+        let image = pixel / s.out_w / s.out_h;
+        for tap in 0..s.kernel[0] * s.kernel[1] {
+            let (ky, kx) = (tap / s.kernel[1], tap % s.kernel[1]);
+            let (Some(iy), Some(ix)) = (rows.meets(oy, ky), cols.meets(ox, kx)) else {
+                continue;
+            };
+            for i in 0..n_in {
+                let channel = o / s.group_out() * n_in + i;
+                let x = ((image * s.in_h + iy) * s.in_w + ix) * s.in_c + channel;
+                f(x, (tap * n_in + i) * s.out_c + o, y);
+            }
+        }
+    }
+}
+
+fn naive_forward(s: &ConvShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
+    let mut y: Vec<f64> = (0..s.output_len()).map(|i| bias[i % s.out_c]).collect();
+    for_products(s, |i, j, k| y[k] += x[i] * w[j]);
+    y
+}
+
+fn plus(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+fn check(seed: u64, s: &ConvShape) {
+    let (x, w) = (
+        random(seed, s.input_len()),
+        random(seed + 1, s.filter_len()),
+    );
+    let (bias, dy) = (random(seed + 2, s.out_c), random(seed + 3, s.output_len()));
+    let y = naive_forward(s, &x, &w, &bias);
+    let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+    for_products(s, |i, j, k| {
+        dx[i] += dy[k] * w[j];
+        dw[j] += dy[k] * x[i];
+    });
+    let mut db = vec![0.0; s.out_c];
+    dy.iter()
+        .enumerate()
+        .for_each(|(i, d)| db[i % s.out_c] += d);
+    if x.len() + w.len() < 300 {
+        is_gradient(&x, &dx, |x| dot(&dy, &naive_forward(s, x, &w, &bias)));
+        is_gradient(&w, &dw, |w| dot(&dy, &naive_forward(s, &x, w, &bias)));
+    }
+    let no_bias = naive_forward(s, &x, &w, &vec![0.0; s.out_c]);
+    on_all!(|cx, T| {
+        let (tx, tw, tdy) = (cast::<T>(&x), cast::<T>(&w), cast::<T>(&dy));
+        let mut out = vec![T::from_f64(3.0); y.len()];
+        forward(&mut cx, s, &tx, &tw, Some(&cast::<T>(&bias)), &mut out);
+        close(&out, &y);
+        forward(&mut cx, s, &tx, &tw, None, &mut out);
+        close(&out, &no_bias);
+
+        let mut out = repeatable(|| {
+            let mut out = cast::<T>(&x);
+            backward_data(&mut cx, s, &tdy, &tw, &mut out, true);
+            out
+        });
+        close(&out, &plus(&dx, &x));
+        backward_data(&mut cx, s, &tdy, &tw, &mut out, false);
+        close(&out, &dx);
+
+        let mut out = repeatable(|| {
+            let mut out = cast::<T>(&w);
+            backward_weight(&mut cx, s, &tx, &tdy, &mut out, true);
+            out
+        });
+        close(&out, &plus(&dw, &w));
+        backward_weight(&mut cx, s, &tx, &tdy, &mut out, false);
+        close(&out, &dw);
+
+        let mut out = vec![T::default(); db.len()];
+        backward_bias(
+            &mut cx,
+            s.batch * s.out_h * s.out_w,
+            s.out_c,
+            &tdy,
+            &mut out,
+            false,
+        );
+        close(&out, &db);
+    });
+}
+
+fn random_shape(seed: u64) -> ConvShape {
+    let mut n = sizes(seed);
+    let groups = [1, 1, 2, 3, 6][n(0..=4)];
+    let (n_in, n_out) = ([1, 2, 5][n(0..=2)], [1, 1, 3][n(0..=2)]);
+    ConvShape {
+        batch: n(1..=3),
+        in_h: n(1..=9),
+        in_w: n(1..=9),
+        in_c: groups * n_in,
+        out_h: 0,
+        out_w: 0,
+        out_c: groups * n_out,
+        kernel: [n(1..=3), n(1..=3)],
+        stride: [n(1..=2), n(1..=3)],
+        dilation: [n(1..=2), n(1..=2)],
+        pads: [n(0..=2), n(0..=2), n(0..=2), n(0..=2)],
+        groups,
+    }
+    .with_output()
+}
+
+#[test]
+fn random_shapes_agree_with_the_definition() {
+    for seed in 0..150 {
+        check(seed, &random_shape(seed));
+    }
+}
+
+fn square(batch: usize, size: usize, in_c: usize, out_c: usize, kernel: usize) -> ConvShape {
+    ConvShape {
+        batch,
+        in_h: size,
+        in_w: size,
+        in_c,
+        out_h: 0,
+        out_w: 0,
+        out_c,
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        pads: [kernel / 2; 4],
+        groups: 1,
+    }
+    .with_output()
+}
+
+#[test]
+fn shapes_of_real_networks_agree_with_the_definition() {
+    let same = square(3, 14, 16, 24, 3);
+    check(1, &same);
+    check(
+        2,
+        &ConvShape {
+            dilation: [2; 2],
+            pads: [2; 4],
+            ..same
+        },
+    );
+    check(
+        3,
+        &ConvShape {
+            pads: [0; 4],
+            ..same
+        }
+        .with_output(),
+    );
+    check(
+        4,
+        &ConvShape {
+            pads: [3, 0, 1, 4],
+            ..same
+        }
+        .with_output(),
+    );
+    check(
+        5,
+        &ConvShape {
+            stride: [2; 2],
+            ..same
+        }
+        .with_output(),
+    );
+    check(
+        6,
+        &ConvShape {
+            stride: [1, 2],
+            ..same
+        }
+        .with_output(),
+    );
+    check(7, &square(2, 15, 33, 17, 1));
+    check(
+        8,
+        &ConvShape {
+            stride: [2; 2],
+            ..square(2, 15, 33, 17, 1)
+        }
+        .with_output(),
+    );
+    check(
+        9,
+        &ConvShape {
+            kernel: [1, 7],
+            pads: [0, 3, 0, 3],
+            ..same
+        },
+    );
+    check(
+        10,
+        &ConvShape {
+            kernel: [7, 1],
+            pads: [3, 0, 3, 0],
+            ..square(2, 12, 48, 8, 1)
+        },
+    );
+    check(
+        11,
+        &ConvShape {
+            in_c: 48,
+            out_c: 48,
+            groups: 48,
+            ..same
+        },
+    );
+    check(
+        12,
+        &ConvShape {
+            in_c: 48,
+            out_c: 48,
+            groups: 48,
+            stride: [2; 2],
+            ..same
+        }
+        .with_output(),
+    );
+    check(
+        13,
+        &ConvShape {
+            in_c: 64,
+            out_c: 32,
+            groups: 2,
+            ..same
+        },
+    );
+    check(
+        14,
+        &ConvShape {
+            stride: [2; 2],
+            pads: [3; 4],
+            ..square(1, 30, 3, 16, 7)
+        }
+        .with_output(),
+    );
+    // Wide enough that one image is several blocks.
+    check(15, &square(1, 70, 40, 3, 3));
+}
+
+#[test]
+fn no_images_and_windows_that_do_not_fit_are_empty() {
+    check(1, &square(0, 5, 3, 4, 3));
+    check(
+        2,
+        &ConvShape {
+            pads: [0; 4],
+            ..square(2, 2, 3, 4, 3)
+        }
+        .with_output(),
+    );
+}

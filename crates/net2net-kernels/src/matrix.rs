@@ -1,0 +1,232 @@
+//! Matrix products: the `gemm` crate behind one checked, safe function.
+
+use crate::context::grown;
+use crate::rows::Out;
+use crate::{Context, Real};
+
+/// A matrix to read, in any order: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
+/// Transposing costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T: Real> Matrix<'a, T> {
+    /// `rows × cols` elements, row after row.
+    ///
+    /// # Panics
+    /// If `data` has another length.
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "a {rows} × {cols} matrix");
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride: cols,
+            col_stride: 1,
+        }
+    }
+
+    /// `rows × cols` elements, each row beginning `row_stride` after the one before. Rows may
+    /// overlap.
+    ///
+    /// # Panics
+    /// If `data` is too short.
+    pub fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
+        let matrix = Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        };
+        assert!(
+            matrix.span() <= data.len(),
+            "a {rows} × {cols} matrix by {row_stride}"
+        );
+        matrix
+    }
+
+    /// The transposed matrix.
+    pub fn t(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// The rows `first..first + rows`.
+    fn rows(self, first: usize, rows: usize) -> Self {
+        debug_assert!(first + rows <= self.rows);
+        let start = (first * self.row_stride).min(self.data.len());
+        Self {
+            data: &self.data[start..],
+            rows,
+            ..self
+        }
+    }
+
+    /// How many elements of `data` it reaches over.
+    fn span(&self) -> usize {
+        match (self.rows, self.cols) {
+            (0, _) | (_, 0) => 0,
+            (rows, cols) => (rows - 1) * self.row_stride + (cols - 1) * self.col_stride + 1,
+        }
+    }
+}
+
+/// `C = A·B`, or `C += A·B`, on all threads; `c` is `a.rows × b.cols`, row-major.
+///
+/// Threads share the rows of `C`, or its columns where it has few rows.
+///
+/// # Panics
+/// If the shapes do not fit each other.
+pub fn matmul<T: Real>(
+    cx: &mut Context<T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &mut [T],
+    accumulate: bool,
+) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    assert_eq!(c.len(), m * n);
+    if m >= 16 * cx.threads() || m >= n {
+        cx.for_rows(m, n * k / 8 + n, Out(c, n), |range, Out(c, _), _| {
+            multiply(a.rows(range.start, range.len()), b, c, n, accumulate);
+        });
+        return;
+    }
+    // Columns of C are not a slice: each thread leaves its own, transposed, in scratch memory.
+    let ranges = cx.for_rows(n, m * k / 8 + m, (), |range, (), scratch| {
+        let part = grown(scratch, range.len() * m);
+        multiply(b.t().rows(range.start, range.len()), a.t(), part, m, false);
+        range
+    });
+    for (range, part) in ranges.into_iter().zip(cx.scratch()) {
+        for (j, column) in range.zip(part.chunks_exact(m.max(1))) {
+            for (i, &x) in column.iter().enumerate() {
+                let c = &mut c[i * n + j];
+                *c = if accumulate { *c + x } else { x };
+            }
+        }
+    }
+}
+
+/// `C = A·B`, or `C += A·B`, on this thread. Row `i` of `C` is `c[i * c_stride..][..b.cols]`.
+pub(crate) fn multiply<T: Real>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &mut [T],
+    c_stride: usize,
+    accumulate: bool,
+) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert_eq!(k, b.rows, "the inner sizes of a matrix product");
+    assert!(
+        n <= c_stride && (m - 1) * c_stride + n <= c.len(),
+        "the size of a matrix product"
+    );
+    assert!(a.span() <= a.data.len() && b.span() <= b.data.len());
+    let alpha = if accumulate { T::one() } else { T::zero() };
+    // SAFETY: by the assertions above, every element of A, B and C that the strides reach lies
+    // within its slice; C's rows do not overlap, and C is borrowed mutably, so it overlaps
+    // neither A nor B. Lengths of slices fit an isize.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            c_stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            alpha,
+            T::one(),
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{close, on_all, random};
+
+    fn naive(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
+        let dot = |i: usize, j: usize| (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
+        (0..m * n).map(|ij| dot(ij / n, ij % n)).collect()
+    }
+
+    #[test]
+    fn products_are_those_of_the_naive_loop() {
+        let sizes = [
+            (1, 1, 1),
+            (3, 5, 7),
+            (200, 33, 129),
+            (4, 900, 65),
+            (64, 10, 512),
+            (5, 3, 0),
+            (0, 4, 2),
+        ];
+        for (seed, (m, n, k)) in sizes.into_iter().enumerate() {
+            let a = random(seed as u64, m * k);
+            let b = random(100 + seed as u64, k * n);
+            let expected = naive(&a, &b, m, n, k);
+            on_all!(|cx, T| {
+                let (a, b) = (crate::check::cast::<T>(&a), crate::check::cast::<T>(&b));
+                let mut c = vec![T::from_f64(2.0); m * n];
+                matmul(
+                    &mut cx,
+                    Matrix::new(&a, m, k),
+                    Matrix::new(&b, k, n),
+                    &mut c,
+                    false,
+                );
+                close(&c, &expected);
+                matmul(
+                    &mut cx,
+                    Matrix::new(&a, m, k),
+                    Matrix::new(&b, k, n),
+                    &mut c,
+                    true,
+                );
+                close(&c, &expected.iter().map(|x| x * 2.0).collect::<Vec<_>>());
+            });
+        }
+    }
+
+    #[test]
+    fn a_transpose_is_only_a_view() {
+        let a = random(1, 6);
+        let mut cx = Context::<f64>::new(1).unwrap();
+        let mut c = [0.0; 4];
+        matmul(
+            &mut cx,
+            Matrix::new(&a, 3, 2).t(),
+            Matrix::new(&a, 3, 2),
+            &mut c,
+            false,
+        );
+        let by_hand: f64 = (0..3).map(|i| a[i * 2] * a[i * 2 + 1]).sum();
+        assert!((c[1] - by_hand).abs() < 1e-12 && (c[2] - by_hand).abs() < 1e-12);
+    }
+}
