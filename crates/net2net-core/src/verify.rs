@@ -1,7 +1,7 @@
 //! The proof that nothing changed: both networks evaluated on the same inputs.
 
 use net2net_kernels::{Context, Real};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::apply::{ApplyError, Growth};
@@ -19,10 +19,13 @@ pub struct OutputEvidence {
     /// The output's name.
     pub output: String,
     /// Largest absolute difference over all samples and elements.
+    #[serde(deserialize_with = "null_as_nan")]
     pub max_abs: f64,
     /// The same divided by the scale.
+    #[serde(deserialize_with = "null_as_nan")]
     pub max_rel: f64,
     /// The largest absolute value of the old network's output.
+    #[serde(deserialize_with = "null_as_nan")]
     pub scale: f64,
 }
 
@@ -40,6 +43,20 @@ pub struct Evidence {
     pub tolerance: f64,
     /// Whether it does not.
     pub exact: bool,
+}
+
+impl Evidence {
+    /// Whether the proof holds: within the tolerance, and a finite number for every output.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let finite = |e: &OutputEvidence| e.max_abs.is_finite() && e.max_rel.is_finite();
+        self.exact && !self.f64.is_empty() && self.f64.iter().chain(&self.f32).all(finite)
+    }
+}
+
+/// JSON has no number for what is not finite and serde_json writes null for it.
+fn null_as_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// JSON has no infinity; `null` stands for it.

@@ -1,1 +1,5 @@
-//! Lab.
+//! Experiments: data, architectures, training runs and their comparison.
+
+pub mod data;
+pub mod models;
+pub mod report;

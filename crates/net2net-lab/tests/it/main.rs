@@ -1,4 +1,7 @@
-//! Integration tests of the crate: one binary, one module for each part of the crate.
+//! The laboratory's tests from outside, in one binary.
 
-#[cfg(test)]
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used)]
+
 mod data;
+mod report;

@@ -6,7 +6,6 @@ mod folder;
 mod idx;
 mod loader;
 mod normalize;
-mod rate;
 
 use std::io::Write;
 

@@ -1,0 +1,95 @@
+//! The page: one self-contained HTML file for a browser, a phone and a printer.
+//!
+//! The answer comes first; each growth then shows its figures, curves, proof, plan and architecture; how to repeat it
+//! all comes last. Every string of a comparison passes through `escape`.
+
+mod architecture;
+mod element;
+mod growth;
+mod method;
+mod proof;
+
+use super::escape::escape;
+use super::format::counted;
+use super::plot::{PlotError, ink};
+use super::record::Comparison;
+use super::summary::Summary;
+use super::verdict::{Tone, verdict};
+
+const STYLE: &str = include_str!("page.css");
+
+/// Renders a comparison with its figures.
+///
+/// # Errors
+///
+/// If a curve cannot be drawn.
+pub fn render(comparison: &Comparison, summary: &Summary) -> Result<String, PlotError> {
+    let mut body = header(comparison);
+    body += &answer(summary);
+    for (record, figures) in comparison.growths.iter().zip(&summary.growths) {
+        body += &growth::section(comparison, record, summary, figures)?;
+    }
+    body += &method::reproduce(comparison);
+    body += &method::notes(comparison);
+    body += &format!(
+        "<footer>Written by net2net {}.</footer>\n",
+        escape(&comparison.version)
+    );
+    Ok(document(&comparison.title, &body))
+}
+
+fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n\
+         <html lang=\"en\">\n\
+         <head>\n\
+         <meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{}</title>\n\
+         <style>\n{STYLE}{}</style>\n\
+         </head>\n\
+         <body>\n<main>\n{body}</main>\n</body>\n\
+         </html>\n",
+        escape(title),
+        ink::STYLE,
+    )
+}
+
+fn header(comparison: &Comparison) -> String {
+    format!(
+        "<header>\n<p class=\"eyebrow\">net2net compare</p>\n<h1>{}</h1>\n<p class=\"meta\">{} · {} · {} · {}</p>\n</header>\n",
+        escape(&comparison.title),
+        escape(&comparison.data),
+        counted(comparison.seeds.len(), "seed"),
+        escape(&comparison.machine),
+        counted(comparison.threads, "thread"),
+    )
+}
+
+/// One card a growth: a figure, what it says, and the verdict in a sentence.
+fn answer(summary: &Summary) -> String {
+    let cards = summary.growths.iter().map(|growth| {
+        let verdict = verdict(summary, growth);
+        let tone = match verdict.tone {
+            Tone::Fastest => "good",
+            Tone::Beaten => "mixed",
+            Tone::Lost => "bad",
+            Tone::Unknown => "unknown",
+        };
+        let figure = escape(&verdict.figure);
+        format!(
+            "<article class=\"card {tone}\">\n<h2><a href=\"#{id}\">{name}</a></h2>\n\
+             <p class=\"figure\">{figure}</p>\n<p class=\"figure-label\">{}</p>\n<p>{}</p>\n</article>\n",
+            escape(&verdict.figure_label),
+            escape(&verdict.sentence),
+            id = element::id(&growth.name),
+            name = escape(&element::capitalized(&growth.name)),
+        )
+    });
+    format!(
+        "<section class=\"answer\" aria-label=\"The answer\">\n{}</section>\n\
+         <p class=\"basis\">Seconds of training to scratch's own final accuracy: scratch's divided by Net2Net's.</p>\n",
+        cards.collect::<String>()
+    )
+}

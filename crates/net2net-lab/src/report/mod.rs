@@ -1,0 +1,25 @@
+//! From the measurements of a comparison to what people read: `summary.json`, tables, and one self-contained page.
+//!
+//! [`record`] is what the runner stores; [`summarize`] turns it into figures; [`speedup_table`] and [`verdict()`] put the
+//! figures into words; [`plot`] draws the curves; [`write_report`] leaves the files.
+
+mod escape;
+pub mod format;
+pub mod html;
+pub mod plot;
+pub mod record;
+pub mod speedup;
+pub mod summary;
+pub mod table;
+pub mod verdict;
+pub mod write;
+
+pub use html::render;
+pub use record::{
+    Architecture, Comparison, Evidence, GrowthRecord, Kind, LayerRow, Metric, OutputEvidence,
+    RunRecord,
+};
+pub use summary::{Summary, summarize};
+pub use table::{Table, seed_table, speedup_table};
+pub use verdict::{Verdict, verdict};
+pub use write::{ReportError, write_report};

@@ -1,0 +1,256 @@
+//! What a comparison measured: the types that the runner fills and stores and that the report reads.
+
+pub use net2net_core::verify::{Evidence, OutputEvidence};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The way a run came to its initial weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The small network that everything else starts from.
+    Teacher,
+    /// The teacher trained on for the students' budget, without growth.
+    Continued,
+    /// The student that computes the teacher's function at its first step.
+    Net2net,
+    /// The student's architecture trained from random weights.
+    Scratch,
+    /// Wider: the teacher's weights, with the new units random.
+    RandomPad,
+    /// Deeper: the teacher's weights, with the new layers random.
+    RandomInit,
+    /// The Net2Net student with more than half of its layers re-initialised.
+    Reinit,
+}
+
+impl Kind {
+    /// Every kind, in the order of tables and legends.
+    pub const ALL: [Self; 7] = [
+        Self::Teacher,
+        Self::Net2net,
+        Self::Scratch,
+        Self::Continued,
+        Self::RandomPad,
+        Self::RandomInit,
+        Self::Reinit,
+    ];
+
+    /// The kinds that start from the teacher and are measured against [`Kind::Scratch`].
+    pub const STUDENTS: [Self; 5] = [
+        Self::Net2net,
+        Self::Continued,
+        Self::RandomPad,
+        Self::RandomInit,
+        Self::Reinit,
+    ];
+
+    /// The name that people read, as it stands at the start of a line.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Teacher => "Teacher",
+            Self::Continued => "Teacher continued",
+            Self::Net2net => "Net2Net",
+            Self::Scratch => "From scratch",
+            Self::RandomPad => "Random pad",
+            Self::RandomInit => "Random init",
+            Self::Reinit => "Re-initialised",
+        }
+    }
+
+    /// The name within a sentence, with its article where it needs one.
+    #[must_use]
+    pub const fn in_prose(self) -> &'static str {
+        match self {
+            Self::Teacher => "the teacher",
+            Self::Continued => "the continued teacher",
+            Self::Net2net => "Net2Net",
+            Self::Scratch => "scratch",
+            Self::RandomPad => "random padding",
+            Self::RandomInit => "random initialisation of the new layers",
+            Self::Reinit => "re-initialisation",
+        }
+    }
+
+    /// What the run is, in one sentence, for the notes on method.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Teacher => "The small network, trained from random weights.",
+            Self::Continued => {
+                "The same teacher trained on without growth: if this is as good, growth had nothing to add."
+            }
+            Self::Net2net => {
+                "The grown student. At its first step it computes the teacher's function (see the proof), then it trains on."
+            }
+            Self::Scratch => {
+                "The student's architecture trained from random weights: the reference of every speed-up."
+            }
+            Self::RandomPad => {
+                "The wider student with the teacher's weights where they fit and random weights in the new units."
+            }
+            Self::RandomInit => {
+                "The deeper student with the teacher's weights and the new layers initialised at random."
+            }
+            Self::Reinit => "The Net2Net student with more than half of its layers re-initialised.",
+        }
+    }
+
+    /// The name in files and in style sheets; the same as serde writes.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            Self::Continued => "continued",
+            Self::Net2net => "net2net",
+            Self::Scratch => "scratch",
+            Self::RandomPad => "random-pad",
+            Self::RandomInit => "random-init",
+            Self::Reinit => "reinit",
+        }
+    }
+}
+
+/// One evaluation of a run, with what training had cost up to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// The run's [`RunRecord::id`].
+    pub run: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// Passes over the training data so far.
+    pub epoch: f64,
+    /// Optimizer steps so far; 0 is before the first.
+    pub step: u64,
+    /// Seconds of training so far; evaluation is excluded.
+    pub seconds: f64,
+    /// FLOPs of training so far, forward and backward.
+    pub flops: f64,
+    /// The learning rate of the last step.
+    pub learning_rate: f64,
+    /// Mean loss over the training batches since the previous evaluation; none at step 0.
+    pub train_loss: Option<f64>,
+    /// Mean loss over the validation data; not a number where the run diverged.
+    #[serde(deserialize_with = "null_as_nan")]
+    pub validation_loss: f64,
+    /// Share of the validation data classified correctly, 0 to 1.
+    #[serde(deserialize_with = "null_as_nan")]
+    pub validation_accuracy: f64,
+}
+
+/// JSON has no NaN and serde_json writes null for it; a diverged run must still be readable.
+fn null_as_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// A layer of an architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRow {
+    /// The name, unique within the architecture; a grown layer keeps its name.
+    pub name: String,
+    /// The operator with what tells it from others of its sort, such as `conv 3x3`.
+    pub operator: String,
+    /// The shape of the output for one sample, as people write it.
+    pub output_shape: String,
+    /// Trainable numbers.
+    pub parameters: u64,
+}
+
+/// A network as a list of layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// In the order of the computation.
+    pub layers: Vec<LayerRow>,
+    /// Trainable numbers of the whole network.
+    pub parameters: u64,
+    /// FLOPs of the forward pass of one sample.
+    pub flops_per_sample: u64,
+}
+
+/// One training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Unique within the comparison, such as `seed0/wider/net2net`.
+    pub id: String,
+    /// The growth's name; none for the teacher and the teacher continued.
+    pub growth: Option<String>,
+    /// How the run came to its initial weights.
+    pub kind: Kind,
+    /// The seed of the weights, of the order of the data, and of the growth.
+    pub seed: u64,
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// FLOPs of the forward pass of one sample.
+    pub flops_per_sample: u64,
+    /// The evaluations in the order of time.
+    pub metrics: Vec<Metric>,
+    /// Why the run was stopped early, if its loss ran away.
+    pub diverged: Option<String>,
+}
+
+/// A growth of the teacher, the same for every seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GrowthRecord {
+    /// "wider", "deeper" or "both".
+    pub name: String,
+    /// The plan, one line a step, for people.
+    pub description: Vec<String>,
+    /// The proof of each seed.
+    pub evidence: Vec<(u64, Evidence)>,
+    /// The network after growth.
+    pub student: Architecture,
+}
+
+/// Everything that one `net2net compare` measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The report's title.
+    pub title: String,
+    /// The version of net2net.
+    pub version: String,
+    /// The processor and operating system.
+    pub machine: String,
+    /// Threads that training used.
+    pub threads: usize,
+    /// Every seed of the comparison.
+    pub seeds: Vec<u64>,
+    /// What the networks were trained and validated on.
+    pub data: String,
+    /// The experiment's specification, verbatim.
+    pub spec_toml: String,
+    /// The command that repeats the comparison.
+    pub command: String,
+    /// The network before growth.
+    pub teacher: Architecture,
+    /// The growths, in the order of the report.
+    pub growths: Vec<GrowthRecord>,
+    /// Every run of every seed.
+    pub runs: Vec<RunRecord>,
+}
+
+impl Comparison {
+    /// The run of a kind and a seed; `growth` is ignored for the teacher and the teacher continued.
+    #[must_use]
+    pub fn run(&self, growth: &str, kind: Kind, seed: u64) -> Option<&RunRecord> {
+        self.runs
+            .iter()
+            .find(|r| r.seed == seed && r.belongs_to(growth, kind))
+    }
+
+    /// The runs of a kind over all seeds; `growth` as in [`Comparison::run`].
+    pub fn runs_of<'a>(
+        &'a self,
+        growth: &'a str,
+        kind: Kind,
+    ) -> impl Iterator<Item = &'a RunRecord> {
+        self.runs.iter().filter(move |r| r.belongs_to(growth, kind))
+    }
+}
+
+impl RunRecord {
+    /// Teacher and continued teacher serve every growth; a student serves its own.
+    fn belongs_to(&self, growth: &str, kind: Kind) -> bool {
+        let shared = matches!(kind, Kind::Teacher | Kind::Continued);
+        self.kind == kind && (shared || self.growth.as_deref() == Some(growth))
+    }
+}

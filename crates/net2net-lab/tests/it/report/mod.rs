@@ -1,0 +1,9 @@
+//! The report and its figures.
+
+mod html;
+mod made_up;
+mod plot;
+mod summary;
+mod table;
+mod verdict;
+mod write;
