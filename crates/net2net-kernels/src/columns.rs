@@ -1,6 +1,6 @@
 //! Sums over rows: one sum per column.
 
-use crate::lanes::{LaneKernel, lane_of, load, over_lanes, vectorized};
+use crate::lanes::{LaneKernel, lane_of, load_each, over_lanes, vectorized};
 use crate::rows::In;
 use crate::{Context, Real};
 
@@ -57,7 +57,10 @@ pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize
             let mut at = 0;
             while at < len {
                 let end = len.min(at + STRIP_ROWS * c);
-                let strip = matrices.map(|m| &m[at..end]);
+                let strip = matrices.map(
+                    #[inline(always)]
+                    |m| &m[at..end],
+                );
                 over_lanes(
                     c,
                     &mut Strip {
@@ -90,11 +93,11 @@ where
 {
     #[inline(always)]
     fn run<const L: usize>(&mut self, channel: usize) {
-        let params: [[T; L]; P] = self.per_column.map(|p| load(p, channel));
+        let params: [[T; L]; P] = load_each(&self.per_column, channel);
         let mut sums = [[T::zero(); L]; N];
         let mut at = channel;
         while at < self.strip[0].len() {
-            let rows: [[T; L]; K] = self.strip.map(|m| load(m, at));
+            let rows: [[T; L]; K] = load_each(&self.strip, at);
             for lane in 0..L {
                 let terms = (self.f)(lane_of(&rows, lane), lane_of(&params, lane));
                 for n in 0..N {

@@ -2,6 +2,8 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
+use crate::Real;
+
 /// Runs `f` compiled for the best instruction set of this machine. Mark the closure
 /// `#[inline(always)]`, and all that it calls: only what is inlined is compiled for it. One call
 /// costs a few nanoseconds, so call it for a chunk of work rather than for a row.
@@ -51,16 +53,31 @@ pub(crate) fn load<T: Copy, const L: usize>(data: &[T], at: usize) -> [T; L] {
     lanes
 }
 
+/// [`load`] from each of `K` slices. (A plain loop: `map` on an array is not always inlined, and
+/// then it is a call into code for the oldest machine.)
+#[inline(always)]
+pub(crate) fn load_each<T: Real, const L: usize, const K: usize>(
+    slices: &[&[T]; K],
+    at: usize,
+) -> [[T; L]; K] {
+    let mut vectors = [[T::zero(); L]; K];
+    for k in 0..K {
+        vectors[k].copy_from_slice(&slices[k][at..at + L]);
+    }
+    vectors
+}
+
 /// Element `lane` of each of `K` vectors.
 #[inline(always)]
-pub(crate) fn lane_of<T: Copy, const L: usize, const K: usize>(
+pub(crate) fn lane_of<T: Real, const L: usize, const K: usize>(
     vectors: &[[T; L]; K],
     lane: usize,
 ) -> [T; K] {
-    std::array::from_fn(
-        #[inline(always)]
-        |k| vectors[k][lane],
-    )
+    let mut elements = [T::zero(); K];
+    for k in 0..K {
+        elements[k] = vectors[k][lane];
+    }
+    elements
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::Real;
 use crate::columns::STRIP_ROWS;
-use crate::lanes::{LaneKernel, lane_of, load, over_lanes, vectorized};
+use crate::lanes::{LaneKernel, lane_of, load_each, over_lanes, vectorized};
 
 /// `out = f(elements, parameters of the channel, out)` over rows of `K` matrices of equal shape.
 #[inline(always)]
@@ -21,7 +21,10 @@ pub(super) fn for_strips<T: Real, const K: usize, const P: usize>(
         || {
             for (i, out) in out.chunks_mut(STRIP_ROWS * c).enumerate() {
                 let at = i * STRIP_ROWS * c;
-                let strip = matrices.map(|m| &m[at..at + out.len()]);
+                let strip = matrices.map(
+                    #[inline(always)]
+                    |m| &m[at..at + out.len()],
+                );
                 over_lanes(
                     c,
                     &mut Strip {
@@ -52,10 +55,10 @@ where
 {
     #[inline(always)]
     fn run<const L: usize>(&mut self, channel: usize) {
-        let params: [[T; L]; P] = self.per_channel.map(|p| load(p, channel));
+        let params: [[T; L]; P] = load_each(&self.per_channel, channel);
         let mut at = channel;
         while at < self.out.len() {
-            let rows: [[T; L]; K] = self.strip.map(|m| load(m, at));
+            let rows: [[T; L]; K] = load_each(&self.strip, at);
             let out = &mut self.out[at..at + L];
             for lane in 0..L {
                 out[lane] = (self.f)(lane_of(&rows, lane), lane_of(&params, lane), out[lane]);

@@ -126,7 +126,8 @@ impl ConvShape {
     }
 
     pub(super) fn check<T>(&self, x: &[T], w: &[T], y: &[T]) {
-        assert!(self.groups > 0 && self.in_c % self.groups == 0 && self.out_c % self.groups == 0);
+        assert!(self.groups > 0, "no groups");
+        assert!(self.in_c.is_multiple_of(self.groups) && self.out_c.is_multiple_of(self.groups));
         assert!(
             self.kernel
                 .iter()

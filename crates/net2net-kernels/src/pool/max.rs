@@ -149,7 +149,10 @@ impl<T: Real> LaneKernel for Maximum<'_, T> {
             let at = ox * s.c + channel;
             self.y[at..at + L].copy_from_slice(&best);
             if let Some(index) = &mut self.index {
-                index[at..at + L].copy_from_slice(&winner.map(|tap| tap as u16));
+                let index = &mut index[at..at + L];
+                for lane in 0..L {
+                    index[lane] = winner[lane] as u16;
+                }
             }
         }
     }
