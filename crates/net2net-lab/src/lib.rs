@@ -1,5 +1,7 @@
 //! Experiments: data, architectures, training runs and their comparison.
 
+pub mod compare;
 pub mod data;
 pub mod models;
 pub mod report;
+pub mod train;

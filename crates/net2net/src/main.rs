@@ -1,2 +1,42 @@
-//! cli
-fn main() {}
+//! `net2net`: grow a trained network without changing its function, and train on.
+
+// This is the program that talks to people; the libraries do not print.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod compare;
+mod machine;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+
+/// Keeps buffers between steps instead of giving them back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit code of a run that was stopped and can be resumed: that of a shell's Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match args.command {
+        Command::Compare(options) => compare::compare(&options),
+        Command::Report(options) => compare::report(&options),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "net2net", &mut std::io::stdout());
+            Ok(compare::Exit::Done)
+        }
+    };
+    match result {
+        Ok(compare::Exit::Done) => ExitCode::SUCCESS,
+        Ok(compare::Exit::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("net2net: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

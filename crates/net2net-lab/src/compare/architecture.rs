@@ -1,0 +1,63 @@
+//! A graph as a list of layers, for people.
+
+use std::collections::HashSet;
+
+use net2net_core::graph::{Graph, Node};
+use net2net_core::ops::Op;
+
+use crate::report::{Architecture, LayerRow};
+
+/// One row for each node; a parameter counts with the first node that reads it.
+pub fn architecture(graph: &Graph) -> Architecture {
+    let mut counted = HashSet::new();
+    let layers = graph
+        .nodes()
+        .iter()
+        .map(|node| {
+            let output = graph.get(node.outputs[0]);
+            let parameters = node
+                .inputs
+                .iter()
+                .filter(|id| graph.is_parameter(**id) && counted.insert(**id))
+                .map(|id| graph.get(*id).shape.elements(1) as u64)
+                .sum();
+            let sizes: Vec<String> =
+                output.shape.extents()[1..].iter().map(ToString::to_string).collect();
+            LayerRow {
+                name: output.name.clone(),
+                operator: operator(graph, node),
+                output_shape: sizes.join("×"),
+                parameters,
+            }
+        })
+        .collect();
+    Architecture { layers, parameters: graph.parameter_count(), flops_per_sample: graph.flops() }
+}
+
+/// The operator with what tells it from others of its sort.
+fn operator(graph: &Graph, node: &Node) -> String {
+    let stride = |strides: [usize; 2]| match strides {
+        [1, 1] => String::new(),
+        [s, t] if s == t => format!(" /{s}"),
+        [s, t] => format!(" /{s},{t}"),
+    };
+    match &node.op {
+        Op::Conv(conv) => {
+            let kernel = &graph.get(node.inputs[1]).shape.at(1)[2..];
+            let groups = match conv.groups {
+                1 => String::new(),
+                groups => format!(", {groups} groups"),
+            };
+            format!("Conv {}×{}{}{groups}", kernel[0], kernel[1], stride(conv.window.strides))
+        }
+        Op::MaxPool(pool) => {
+            let [h, w] = pool.kernel;
+            format!("MaxPool {h}×{w}{}", stride(pool.window.strides))
+        }
+        Op::AveragePool(pool) => {
+            let [h, w] = pool.kernel;
+            format!("AveragePool {h}×{w}{}", stride(pool.window.strides))
+        }
+        op => op.name().to_owned(),
+    }
+}

@@ -1,0 +1,128 @@
+//! The directory of a comparison: who may write in it, and what it holds.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::spec::{Spec, SpecError};
+use net2net_core::io::write_atomic;
+
+/// The spec as run.
+pub const SPEC_FILE: &str = "spec.toml";
+/// Everything that was measured.
+pub const COMPARISON_FILE: &str = "comparison.json";
+
+/// Why a directory cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// There is a comparison already.
+    #[error(
+        "{} holds a comparison already; add --resume to go on with it, or choose another --out",
+        path.display()
+    )]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no comparison to go on with.
+    #[error("{} holds no comparison to resume (no {SPEC_FILE})", path.display())]
+    Nothing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The comparison there is another one.
+    #[error(
+        "{} was started with another spec; resume it without naming one, or choose another --out",
+        path.display()
+    )]
+    Other {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process is at work there.
+    #[error("another process is working in {}; wait for it, or choose another --out", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The spec there is damaged.
+    #[error("{}: {source}", path.display())]
+    Spec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SpecError,
+    },
+}
+
+/// A directory that this process alone writes in, until it is dropped.
+#[derive(Debug)]
+pub struct Claimed {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Claimed {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes a directory for a new comparison and writes its spec.
+pub fn create(path: &Path, spec: &Spec) -> Result<Claimed, DirectoryError> {
+    let file = |source| DirectoryError::File { path: path.to_owned(), source };
+    fs::create_dir_all(path).map_err(file)?;
+    let claimed = claim(path)?;
+    let spec_path = path.join(SPEC_FILE);
+    if spec_path.exists() {
+        return Err(DirectoryError::Taken { path: path.to_owned() });
+    }
+    let text = spec
+        .to_toml()
+        .map_err(|source| DirectoryError::Spec { path: spec_path.clone(), source })?;
+    write_atomic(&spec_path, text.as_bytes())
+        .map_err(|source| DirectoryError::File { path: spec_path, source })?;
+    Ok(claimed)
+}
+
+/// Opens the directory of an unfinished comparison and reads its spec; `wanted`, if given, must
+/// be the same.
+pub fn resume(path: &Path, wanted: Option<&Spec>) -> Result<(Claimed, Spec), DirectoryError> {
+    let spec_path = path.join(SPEC_FILE);
+    if !spec_path.exists() {
+        return Err(DirectoryError::Nothing { path: path.to_owned() });
+    }
+    let claimed = claim(path)?;
+    let text = fs::read_to_string(&spec_path)
+        .map_err(|source| DirectoryError::File { path: spec_path.clone(), source })?;
+    let spec = Spec::from_toml(&text)
+        .map_err(|source| DirectoryError::Spec { path: spec_path, source })?;
+    if wanted.is_some_and(|wanted| *wanted != spec) {
+        return Err(DirectoryError::Other { path: path.to_owned() });
+    }
+    Ok((claimed, spec))
+}
+
+fn claim(path: &Path) -> Result<Claimed, DirectoryError> {
+    let lock_path = path.join(".lock");
+    let lock = File::create(&lock_path)
+        .map_err(|source| DirectoryError::File { path: lock_path.clone(), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Claimed { path: path.to_owned(), _lock: lock }),
+        Err(TryLockError::WouldBlock) => Err(DirectoryError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => {
+            Err(DirectoryError::File { path: lock_path, source })
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One training run: from initial weights to a finished directory, resumable at any moment.
+
+mod recipe;
+mod run;
+mod schedule;
+
+pub use recipe::{Recipe, RecipeError};
+pub use run::{
+    CHECKPOINT_FILE, DONE_FILE, Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, Progress,
+    RunError, TRUNK_FILE, TrainingData, run,
+};
+pub use schedule::Schedule;
