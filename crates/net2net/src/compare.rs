@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use net2net_lab::compare::{self as lab, Ended, Options, Spec};
 use net2net_lab::report::{Summary, speedup_table, verdict};
 use net2net_lab::report::speedup::Measure;
@@ -14,6 +14,9 @@ use net2net_lab::report::speedup::Measure;
 use crate::args::{CompareArgs, ReportArgs};
 use crate::machine;
 use crate::progress::Screen;
+
+/// Columns of text beyond which a table is hard to read, and its width where there is no terminal.
+const WIDEST_TABLE: u16 = 110;
 
 /// How a command ended when it did not fail.
 pub(crate) enum Exit {
@@ -160,8 +163,14 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
     for growth in &summary.growths {
         let rows = speedup_table(summary, growth, Measure::Seconds);
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(rows.header);
-        table.add_rows(rows.rows);
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(rows.header)
+            .add_rows(rows.rows);
+        if table.width().is_none_or(|columns| columns > WIDEST_TABLE) {
+            table.set_width(WIDEST_TABLE);
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -5,14 +5,12 @@
 //! optimizer moments.
 
 mod deepen;
-mod request;
 mod widen;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use deepen::{deepen, deepenable, measure};
-pub use request::{Request, request};
 pub use widen::{Mapping, Symmetry, widen};
 
 use crate::dims::Refusal;
@@ -154,9 +152,6 @@ pub enum PlanError {
     /// Statistics could not be measured.
     #[error(transparent)]
     Measure(#[from] crate::engine::CompileError),
-    /// A step of the plan in the making could not be carried out.
-    #[error(transparent)]
-    Apply(Box<crate::apply::ApplyError>),
 }
 
 impl From<Refusal> for PlanError {

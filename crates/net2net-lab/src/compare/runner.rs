@@ -20,7 +20,8 @@ use net2net_core::apply::{ApplyError, Growth, apply};
 use net2net_core::engine::{CompileError, OptimizerState};
 use net2net_core::graph::{Graph, GraphError};
 use net2net_core::io::{Checkpoint, IoError, write_atomic};
-use net2net_core::plan::{Plan, PlanError, request};
+use net2net_core::plan::{Plan, PlanError};
+use net2net_core::request::{RequestError, request};
 use net2net_core::verify::{Evidence, VerifyError, grow_and_prove};
 use net2net_core::weights::{Weights, initialize, stream};
 use net2net_kernels::Context;
@@ -96,9 +97,17 @@ pub enum CompareError {
     Run(#[from] RunError),
     /// The growth could not be planned.
     #[error("growth {growth}: {source}")]
-    Plan {
+    Request {
         /// Its name.
         growth: String,
+        /// Why.
+        source: RequestError,
+    },
+    /// The plan of an earlier run cannot be read.
+    #[error("{}: {source}; remove it and resume", path.display())]
+    Plan {
+        /// The file.
+        path: PathBuf,
         /// Why.
         source: PlanError,
     },
@@ -378,8 +387,8 @@ impl Runner<'_> {
         teacher: &Trained,
         directory: &Path,
     ) -> Result<(Plan, Growth), CompareError> {
-        let fault = |source| CompareError::Plan { growth: spec.name.clone(), source };
         let path = directory.join("plan.json");
+        let fault = |source| CompareError::Plan { path: path.clone(), source };
         if path.exists() {
             let text = fs::read_to_string(&path)
                 .map_err(|source| CompareError::File { path: path.clone(), source })?;
@@ -400,7 +409,7 @@ impl Runner<'_> {
         let samples = indices.len();
         let (plan, growth) =
             request(&mut cx, graph, weights, &spec.grow, seed, samples, &[&images])
-                .map_err(fault)?;
+                .map_err(|source| CompareError::Request { growth: spec.name.clone(), source })?;
         let json = plan.to_json().map_err(fault)?;
         write_file(&path, json.as_bytes())?;
         Ok((plan, growth))

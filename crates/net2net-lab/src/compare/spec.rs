@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use net2net_core::plan::Request;
+use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 

@@ -2,12 +2,13 @@
 
 use net2net_kernels::{Context, Real};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use wildmatch::WildMatch;
 
-use super::{Mapping, Plan, PlanError, Step, Symmetry, deepen, deepenable, widen};
 use crate::apply::{ApplyError, Growth, apply};
 use crate::dims::{Refusal, Spaces};
 use crate::graph::Graph;
+use crate::plan::{Mapping, Plan, PlanError, Step, Symmetry, deepen, deepenable, widen};
 use crate::weights::Weights;
 
 /// A growth as a person states it.
@@ -51,6 +52,27 @@ impl Default for Request {
     }
 }
 
+/// Why a request cannot be met.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Something cannot grow, or a name matches nothing.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// See [`PlanError`].
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// See [`ApplyError`].
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl From<Refusal> for RequestError {
+    fn from(refusal: Refusal) -> Self {
+        RequestError::Refused(refusal)
+    }
+}
+
 /// Makes the plan of a request and carries it out on the graph: layers first, since their
 /// statistics are measured on the network as it is, then widths, which carry those statistics
 /// along.
@@ -64,7 +86,7 @@ pub fn request<T: Real>(
     seed: u64,
     batch: usize,
     inputs: &[&[T]],
-) -> Result<(Plan, Growth), PlanError> {
+) -> Result<(Plan, Growth), RequestError> {
     let mut steps = Vec::new();
     let mut growth = apply(graph, &Plan::new(graph, seed, Vec::new()))?;
     let layers = deepenable(graph).into_iter().map(str::to_owned);
@@ -100,14 +122,8 @@ pub fn request<T: Real>(
     Ok((Plan::new(graph, seed, steps), growth))
 }
 
-impl From<ApplyError> for PlanError {
-    fn from(error: ApplyError) -> Self {
-        PlanError::Apply(Box::new(error))
-    }
-}
-
-fn refusal(space: &str, why: String) -> PlanError {
-    PlanError::Refused(Refusal { space: space.to_owned(), node: None, why })
+fn refusal(space: &str, why: String) -> RequestError {
+    RequestError::Refused(Refusal { space: space.to_owned(), node: None, why })
 }
 
 /// The names that a pattern matches, in their own order; a pattern that matches none is refused.
@@ -115,7 +131,7 @@ fn matching(
     names: Vec<String>,
     patterns: &[String],
     what: &str,
-) -> Result<Vec<String>, PlanError> {
+) -> Result<Vec<String>, RequestError> {
     for pattern in patterns {
         let matcher = WildMatch::new(pattern);
         if !names.iter().any(|name| matcher.matches(name)) {
