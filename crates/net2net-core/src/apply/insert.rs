@@ -143,7 +143,7 @@ impl Builder {
             Layer::Identity { kernel, norm } => {
                 let last = last.unwrap_or_else(|| name(".activation"));
                 let base = self.prefix.clone();
-                let mut y = self.linear(&base, x, *kernel, Fresh::Identity, false)?;
+                let mut y = self.linear(&base, &base, x, *kernel, Fresh::Identity, false)?;
                 if let Some(norm) = norm {
                     y = self.undone_norm(&name(".norm"), y, norm)?;
                 }
@@ -154,17 +154,19 @@ impl Builder {
                 let (norm_name, act, last) =
                     (name(".norm"), name(".activation"), last.unwrap_or_else(|| name(".sum")));
                 let random = Fresh::Random { seed: *seed, fan_in: self.fan_in(x, *kernel) };
-                let mut y = self.linear(&first, x, *kernel, random, true)?;
+                let mut y = self.linear(&first, &first, x, *kernel, random, true)?;
                 if *norm {
                     y = self.plain_norm(&norm_name, y)?;
                 }
                 y = self.activation(&act, activation, y)?;
-                y = self.linear(&second, y, *kernel, Fresh::Full(0.0), true)?;
+                y = self.linear(&second, &second, y, *kernel, Fresh::Full(0.0), true)?;
                 Ok(self.grown.node(last, Add, &[x, y])?)
             }
             Layer::Factor { kernel } => {
-                let base = last.unwrap_or_else(|| self.prefix.clone());
-                self.linear(&base, x, *kernel, Fresh::Identity, false)
+                // A layer that takes over an output's name leaves its parameters' names alone: they
+                // are often named after it.
+                let last = last.unwrap_or_else(|| prefix.clone());
+                self.linear(&last, &prefix, x, *kernel, Fresh::Identity, false)
             }
         }
     }
@@ -186,10 +188,12 @@ impl Builder {
         Ok(id)
     }
 
-    /// A convolution that keeps the size, or a linear layer, by the rank of what it reads.
+    /// A convolution that keeps the size, or a linear layer, by the rank of what it reads; the
+    /// names of its parameters begin with `prefix`.
     fn linear(
         &mut self,
         name: &str,
+        prefix: &str,
         x: ValueId,
         kernel: [usize; 2],
         weight: Fresh,
@@ -197,7 +201,6 @@ impl Builder {
     ) -> Result<ValueId, ApplyError> {
         let sizes = self.grown.get(x).shape.at(1);
         let channels = sizes[1];
-        let prefix = name.to_owned();
         let (op, weight_sizes): (Op, Vec<usize>) = if sizes.len() == 4 {
             (Conv::new(Window::same(kernel)).into(), vec![channels, channels, kernel[0], kernel[1]])
         } else {
@@ -208,7 +211,7 @@ impl Builder {
         if bias {
             inputs.push(self.parameter(format!("{prefix}.bias"), &[channels], Fresh::Full(0.0))?);
         }
-        Ok(self.grown.node(prefix, op, &inputs)?)
+        Ok(self.grown.node(name, op, &inputs)?)
     }
 
     fn undone_norm(

@@ -194,8 +194,17 @@ impl Growth {
     /// For each parameter that a space touches on its producing side, the groups of positions
     /// along an axis that copy one original: what should part in training.
     pub fn copies(&self) -> Vec<Copies> {
-        let mut copies = Vec::new();
+        let mut copies: Vec<Copies> = Vec::new();
         for stage in &self.stages {
+            // What an earlier stage copied may have moved along the axis.
+            for known in &mut copies {
+                if let Some(Origin::Lifted(lift)) = stage.origins.get(&known.parameter) {
+                    let map = &lift.axes[known.axis];
+                    let moved = |old: usize| map.source.iter().position(|s| *s as usize == old);
+                    let pairs = known.pairs.iter();
+                    known.pairs = pairs.filter_map(|(a, b)| Some((moved(*a)?, moved(*b)?))).collect();
+                }
+            }
             for (name, origin) in &stage.origins {
                 if let Origin::Lifted(lift) = origin {
                     copies.extend(lift.copies(name));

@@ -27,6 +27,14 @@ pub(super) fn widen(graph: &Graph, steps: &[&Widen], first: usize) -> Result<Sta
     let mut origins = BTreeMap::new();
     let roles = graph.parameter_roles();
     for id in graph.parameters() {
+        let mut grows = false;
+        for dim in spaces.axes(id) {
+            dim.for_each_atom(&mut |atom| grows |= widened.contains_key(&atom));
+        }
+        // Maps are as long as axes, so none is made for a parameter that nothing touches.
+        if !grows {
+            continue;
+        }
         let lift = lift(graph, &spaces, &widened, id, roles.get(&id).copied());
         if lift.axes.iter().any(|map| !map.is_identity()) {
             origins.insert(graph.get(id).name.clone(), Origin::Lifted(lift));

@@ -206,7 +206,10 @@ fn resolve(
     let mut conflicts = Vec::new();
     for one in uses {
         for atom in unifier.resolve(&one.label).atoms() {
-            let id = ids[&atom];
+            // Axes that could not be made equal leave labels behind that no value has.
+            let Some(&id) = ids.get(&atom) else {
+                continue;
+            };
             let known = *roles.entry((id, one.parameter, one.axis)).or_insert(one.role);
             if known != one.role {
                 conflicts.push((id, one.parameter));

@@ -201,8 +201,10 @@ impl<'a> AxisRule<'a> {
         let given = |name: &str| sizes.iter().find(|(n, _)| *n == name).map(|(_, size)| *size);
         let known: usize = group.iter().filter_map(|name| given(name)).product();
         let mut labels = Vec::new();
-        for name in group {
-            if group.len() > 1 && given(name) == Some(1) {
+        for (position, name) in group.iter().enumerate() {
+            // The last one stays if nothing else does: an axis of 1 is an axis that can grow.
+            let last = position + 1 == group.len() && labels.is_empty();
+            if given(name) == Some(1) && !last {
                 continue;
             }
             if let Some((_, label)) = names.iter().find(|(n, _)| n == name) {

@@ -6,6 +6,10 @@
 
 use crate::graph::{Extent, NodeId};
 
+/// The largest number of leaves of one axis: a network that concatenates a value with itself again
+/// and again doubles them each time, and must not fill the memory. Real ones have some hundreds.
+const MAX_LEAVES: usize = 1 << 12;
+
 /// Names an atom of the unifier, and after resolution a space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AtomId(pub(super) u32);
@@ -196,6 +200,11 @@ impl Unifier {
     fn bind(&mut self, id: AtomId, to: &Dim, node: Option<NodeId>) {
         if to.atoms().contains(&id) {
             let why = "an axis would be a part of itself";
+            self.freeze_both(&Dim::Atom(id), to, node, why);
+            return;
+        }
+        if to.atoms().len() > MAX_LEAVES {
+            let why = "an axis has too many parts to be followed";
             self.freeze_both(&Dim::Atom(id), to, node, why);
             return;
         }

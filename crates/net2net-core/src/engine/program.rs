@@ -20,8 +20,8 @@ pub enum CompileError {
     /// The weights do not belong to the graph.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The program would need more memory than can be addressed.
-    #[error("`{graph}` at batch {batch} would need more than 2^46 bytes of memory; use a smaller batch")]
+    /// The program would need more memory than can be addressed or than there is.
+    #[error("`{graph}` at batch {batch} would need more memory than there is; use a smaller batch")]
     TooLarge {
         /// The graph.
         graph: String,
@@ -109,7 +109,19 @@ impl<T: Real> Program<T> {
             planned: bytes(slots.iter().sum()),
             unshared: bytes(lives.iter().map(|life| life.len).sum()),
         };
-        let slots = slots.into_iter().map(|len| vec![T::zero(); len]).collect();
+        let slots = slots
+            .into_iter()
+            .map(|len| {
+                let mut slot = Vec::new();
+                // The system may refuse what can be addressed; that is no reason to abort.
+                slot.try_reserve_exact(len).map_err(|_| CompileError::TooLarge {
+                    graph: graph.name().to_owned(),
+                    batch,
+                })?;
+                slot.resize(len, T::zero());
+                Ok(slot)
+            })
+            .collect::<Result<Vec<_>, CompileError>>()?;
         let targets = targets(&buffers, &steps, &outputs, &gradient_slot, &lens);
         let program = Program {
             mode,
@@ -208,7 +220,9 @@ impl<T: Real> Program<T> {
     ) {
         debug_assert_eq!(self.mode, Mode::Train);
         // The loss reads the first output only; nothing flows back through the others.
-        for b in &self.outputs[1..] {
+        // A value may be declared as an output twice, and the loss's gradient must stay.
+        let first = self.outputs[0];
+        for b in self.outputs[1..].iter().filter(|b| **b != first) {
             if self.buffers[*b].needs_gradient && self.buffers[*b].home == Home::Planned {
                 self.slots[self.gradient_slot[*b]][..self.lens[*b]].fill(T::zero());
             }

@@ -67,6 +67,17 @@ pub enum TrainError {
         /// The number of classes.
         classes: usize,
     },
+    /// Not one label a sample.
+    #[error("a batch of {expected} samples needs as many labels, and {found} were given")]
+    Labels {
+        /// Given.
+        found: usize,
+        /// Needed.
+        expected: usize,
+    },
+    /// A batch without samples.
+    #[error("a batch must hold at least one sample")]
+    EmptyBatch,
     /// See [`CompileError`].
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -131,6 +142,9 @@ impl<T: Real> Trainer<T> {
                 shape: logits.shape.to_string(),
             });
         };
+        if options.batch == 0 {
+            return Err(TrainError::EmptyBatch);
+        }
         weights.check(graph)?;
         let mut cx = Context::new(options.threads).map_err(|error| CompileError::Threads {
             threads: options.threads,
@@ -194,6 +208,9 @@ impl<T: Real> Trainer<T> {
     fn gradients(&mut self, images: &[T], labels: &[u32]) -> Result<(f64, usize), TrainError> {
         let inputs = [images];
         check_inputs(&self.graph, self.options.batch, &inputs)?;
+        if labels.len() != self.options.batch {
+            return Err(TrainError::Labels { found: labels.len(), expected: self.options.batch });
+        }
         self.check_labels(labels)?;
         self.train.reseed(self.options.seed ^ self.steps().wrapping_mul(0xd134_2543_de82_ef95));
         self.train.forward(&mut self.cx, &self.parameters, &inputs);

@@ -212,6 +212,9 @@ fn parse_node(graph: &mut Graph, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
         loop {
             let key = cursor.bare().to_owned();
             cursor.expect('=')?;
+            if attributes.iter().any(|(known, _)| known == key) {
+                return Err(Fault::Syntax(format!("attribute `{key}` is given twice")));
+            }
             attributes.insert(key, cursor.attribute()?);
             if !cursor.accept(',') {
                 break;

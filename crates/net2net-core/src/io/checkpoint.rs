@@ -117,7 +117,10 @@ impl Checkpoint {
         }
         for (moment, tensors) in &self.optimizer.moments {
             for (name, tensor) in tensors.iter() {
-                named.insert(format!("{MOMENT_PREFIX}{}/{name}", moment.name()), tensor);
+                let name = format!("{MOMENT_PREFIX}{}/{name}", moment.name());
+                if named.insert(name.clone(), tensor).is_some() {
+                    return Err(format!("both a parameter and a moment are called `{name}`"));
+                }
             }
         }
         let bytes: BTreeMap<&str, (Vec<usize>, Vec<u8>)> = named
@@ -178,12 +181,19 @@ impl Checkpoint {
         checkpoint.optimizer.steps = steps;
         for (name, view) in tensors.iter() {
             let tensor = to_tensor(name, &view).map_err(format)?;
-            match name.strip_prefix(MOMENT_PREFIX).and_then(|rest| rest.split_once('/')) {
+            let is_parameter = |name: &str| {
+                checkpoint.graph.find(name).is_ok_and(|id| checkpoint.graph.is_parameter(id))
+            };
+            // A parameter may have a name that looks like a moment's.
+            let moment = name.strip_prefix(MOMENT_PREFIX).and_then(|rest| rest.split_once('/'));
+            match moment.filter(|_| !is_parameter(name)) {
                 Some((moment, parameter)) => {
                     let moment = [Moment::First, Moment::Second]
                         .into_iter()
                         .find(|known| known.name() == moment)
                         .ok_or_else(|| format(format!("unknown moment `{moment}`")))?;
+                    check_moment(&checkpoint.graph, parameter, &tensor)
+                        .map_err(|source| IoError::Weights { path: path.to_owned(), source })?;
                     let moments = checkpoint.optimizer.moments.entry(moment).or_default();
                     moments.insert(parameter, tensor);
                 }
@@ -201,6 +211,18 @@ impl Checkpoint {
             .map_err(|source| IoError::Weights { path: path.to_owned(), source })?;
         Ok(checkpoint)
     }
+}
+
+/// A moment has the shape of its parameter. A parameter may lack one: new layers do.
+fn check_moment(graph: &Graph, name: &str, moment: &Tensor<f32>) -> Result<(), WeightsError> {
+    let parameter = graph.find(name).ok().filter(|id| graph.is_parameter(*id));
+    let id = parameter.ok_or_else(|| WeightsError::Unknown { name: name.to_owned() })?;
+    let expected = graph.get(id).shape.at(1);
+    if moment.shape() != expected {
+        let found = moment.shape().to_vec();
+        return Err(WeightsError::Shape { name: name.to_owned(), found, expected });
+    }
+    Ok(())
 }
 
 fn to_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor<f32>, String> {

@@ -168,9 +168,15 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
         let y = pass.outputs.first().copied().unwrap_or_default();
-        let [dx, dscale, dshift, ..] = pass.input_gradients else {
+        let [dx, dscale, dshift, statistics @ ..] = pass.input_gradients else {
             return;
         };
+        // A computed value may stand for a running statistic; training does not read it.
+        for gradient in statistics.iter_mut().flatten() {
+            if !gradient.accumulate {
+                gradient.data.fill(T::zero());
+            }
+        }
         // Both parameters' gradients come out of the one reduction that dx needs as well.
         let mut spare = (vec![T::zero(); self.channels], vec![T::zero(); self.channels]);
         let mut no_dx = Vec::new();

@@ -44,6 +44,9 @@ impl Operator for Concat {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let first = inputs[0].extents();
+        if self.axis == 0 {
+            return Err("the outermost axis cannot be concatenated".to_owned());
+        }
         let mut total = 0usize;
         for shape in inputs {
             let same_elsewhere = shape.rank() == first.len()

@@ -78,13 +78,17 @@ fn infer_window(input: &Shape, kernel: [usize; 2], window: &Window) -> Result<Ve
     if kernel[0].saturating_mul(kernel[1]) > 1 << 16 {
         return Err(format!("a window of {kernel:?} is too large; at most 65,536 pixels"));
     }
-    for axis in 0..2 {
-        let reach = (kernel[axis] - 1).saturating_mul(window.dilations[axis]) + 1;
-        if window.pads[axis] >= reach || window.pads[axis + 2] >= reach {
+    let [y, x] = window.slide([h, w], kernel)?;
+    for (axis, size) in [h, w].into_iter().enumerate() {
+        let dilation = window.dilations[axis];
+        let reach = (kernel[axis] - 1).saturating_mul(dilation).saturating_add(1);
+        let padded = window.pads[axis] > 0;
+        // A dilated window that begins in the padding can step over an image narrower than a step.
+        let steps_over = padded && dilation > size;
+        if window.pads[axis] >= reach || window.pads[axis + 2] >= reach || steps_over {
             return Err("a window must not lie in the padding alone; pads must be smaller".into());
         }
     }
-    let [y, x] = window.slide([h, w], kernel)?;
     Ok(vec![Shape::batched(&[channels, y, x])])
 }
 
@@ -175,9 +179,6 @@ impl Operator for AveragePool {
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
         let (kernel, window) = read_window(attributes)?;
-        if window.dilations != [1, 1] {
-            return Err("dilations of an average pool are not supported".to_owned());
-        }
         let count_include_pad = attributes.flag("count_include_pad", false)?;
         Ok(AveragePool { kernel, window, count_include_pad })
     }
@@ -189,6 +190,9 @@ impl Operator for AveragePool {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        if self.window.dilations != [1, 1] {
+            return Err("dilations of an average pool are not supported".to_owned());
+        }
         infer_window(inputs[0], self.kernel, &self.window)
     }
 

@@ -50,6 +50,9 @@ impl Window {
     pub(super) fn slide(&self, input: [usize; 2], kernel: [usize; 2]) -> Result<[usize; 2], String> {
         let mut output = [0; 2];
         for axis in 0..2 {
+            if kernel[axis] == 0 || self.strides[axis] == 0 || self.dilations[axis] == 0 {
+                return Err("kernels, strides and dilations must be at least 1".to_owned());
+            }
             let span = self.dilations[axis]
                 .checked_mul(kernel[axis] - 1)
                 .and_then(|s| s.checked_add(1));

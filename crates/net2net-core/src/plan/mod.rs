@@ -201,7 +201,7 @@ impl Step {
     pub fn describe(&self) -> String {
         match self {
             Step::Widen(widen) => {
-                let old = widen.source.iter().max().map_or(0, |s| s + 1);
+                let old = widen.source.iter().max().map_or(0, |s| s.saturating_add(1));
                 let noise = match widen.noise {
                     Some(Noise { kind: NoiseKind::ZeroSum, std, .. }) => {
                         format!(", zero-sum noise of {std}")

@@ -85,6 +85,10 @@ pub fn widen(
         Symmetry::Uneven { spread } => spread,
         _ => 0.0,
     };
+    // At 1 a share could be zero, and all shares of a unit at once.
+    if !(0.0..1.0).contains(&spread) {
+        return Err(refuse(format!("a spread of {spread} is not at least 0 and below 1")));
+    }
     let draws: Vec<f64> = (0..size)
         .map(|_| 1.0 + spread * random.random_range(-1.0..=1.0))
         .collect();
