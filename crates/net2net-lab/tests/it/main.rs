@@ -1,7 +1,11 @@
 //! The laboratory's tests from outside, in one binary.
 
 // Helpers of tests may fail as tests do.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
+mod compare;
 mod data;
+mod models;
 mod report;
+mod silent;
+mod train;
