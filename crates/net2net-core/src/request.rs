@@ -1,12 +1,13 @@
 //! What people ask for, turned into a plan: all spaces by a factor, layers by name.
 
-use net2net_kernels::{Context, Real};
+use net2net_kernels::Context;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wildmatch::WildMatch;
 
 use crate::apply::{ApplyError, Growth, apply};
 use crate::dims::{Refusal, Spaces};
+use crate::engine::Precision;
 use crate::graph::Graph;
 use crate::plan::{Mapping, Plan, PlanError, Step, Symmetry, deepen, deepenable, widen};
 use crate::weights::Weights;
@@ -78,7 +79,7 @@ impl From<Refusal> for RequestError {
 /// along.
 ///
 /// `inputs` are `batch` samples (see [`crate::engine::evaluate`]) for the statistics.
-pub fn request<T: Real>(
+pub fn request<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
     weights: &Weights<T>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::apply::{ApplyError, Growth};
-use crate::engine::{CompileError, evaluate};
+use crate::engine::{CompileError, Precision, evaluate};
 use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::weights::Weights;
@@ -105,7 +105,7 @@ pub enum VerifyError {
 
 /// Compares the outputs of two networks on the same inputs (see [`evaluate`]), in the precision
 /// of `T`: the largest difference of each output, never a sum in which differences cancel.
-pub fn compare<T: Real>(
+pub fn compare<T: Precision>(
     cx: &mut Context<T>,
     old: (&Graph, &Weights<T>),
     new: (&Graph, &Weights<T>),

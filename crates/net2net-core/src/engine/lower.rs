@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use net2net_kernels::{Context, Real, shuffle};
+use net2net_kernels::Context;
 
 use super::kernel::{Backward, Kernel, Mode, Needs, Site};
 use super::layout::Layout;
+use super::precision::Precision;
 use crate::graph::{Graph, NodeId, Shape, Source, ValueId};
 use crate::ops::Op;
 
@@ -50,7 +51,7 @@ pub(super) struct Lowered<T> {
 }
 
 /// Lowers what the graph's outputs need.
-pub(super) fn lower<T: Real>(graph: &Graph, batch: usize, mode: Mode) -> Lowered<T> {
+pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lowered<T> {
     let mut lowering = Lowering {
         graph,
         batch,
@@ -133,7 +134,7 @@ struct Lowering<'a, T> {
     parameter_index: HashMap<ValueId, usize>,
 }
 
-impl<T: Real> Lowering<'_, T> {
+impl<T: Precision> Lowering<'_, T> {
     fn add_inputs(&mut self) {
         for (index, id) in self.graph.inputs().iter().enumerate() {
             let shape = self.graph.get(*id).shape.clone();
@@ -184,8 +185,8 @@ impl<T: Real> Lowering<'_, T> {
             mode: self.mode,
         };
         let kernel = match (&node.op, relu) {
-            (Op::BatchNorm(norm), Some(_)) => norm.fused_kernel(&site, true),
-            (op, _) => op.kernel(&site),
+            (Op::BatchNorm(norm), Some(_)) => T::rectified_norm(norm, &site),
+            (op, _) => T::kernel(op, &site),
         };
         let needs_gradient = inputs.iter().any(|b| self.buffers[*b].needs_gradient);
         let outputs = results
@@ -269,20 +270,20 @@ struct Permute {
     backward: Vec<usize>,
 }
 
-impl<T: Real> Kernel<T> for Permute {
+impl<T: Precision> Kernel<T> for Permute {
     fn needs(&self) -> Needs {
         Needs { inputs: false, outputs: false }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        shuffle::transpose(cx, inputs[0], &self.sizes, &self.forward, outputs[0], false);
+        T::transpose(cx, inputs[0], &self.sizes, &self.forward, outputs[0], false);
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
         let dy = pass.output_gradients[0];
         if let Some(dx) = &mut pass.input_gradients[0] {
             let (sizes, order) = (&self.converted, &self.backward);
-            shuffle::transpose(cx, dy, sizes, order, dx.data, dx.accumulate);
+            T::transpose(cx, dy, sizes, order, dx.data, dx.accumulate);
         }
     }
 }

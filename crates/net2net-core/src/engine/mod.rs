@@ -11,6 +11,7 @@ mod lower;
 mod memory;
 mod optimizer;
 mod parameters;
+mod precision;
 mod program;
 mod trainer;
 
@@ -18,5 +19,6 @@ pub use kernel::{Backward, Gradient, Kernel, Mode, Needs, Site};
 pub use layout::{Layout, Layouts};
 pub use optimizer::{Moment, OptimizerConfig, OptimizerState};
 pub use parameters::Parameters;
+pub use precision::{Precision, Rate};
 pub use program::{CompileError, Memory, Program, evaluate};
 pub use trainer::{Evaluation, StepReport, TrainError, Trainer, TrainerOptions};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use net2net_kernels::{Context, Real, optimizer};
+use net2net_kernels::Context;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
+use super::precision::{Precision, Rate};
 use crate::weights::{Tensor, Weights, WeightsError};
 
 /// Which optimizer, with PyTorch's definitions and defaults.
@@ -106,7 +107,7 @@ pub(super) struct Optimizer<T> {
     moments: Vec<Vec<Vec<T>>>,
 }
 
-impl<T: Real> Optimizer<T> {
+impl<T: Precision> Optimizer<T> {
     /// Takes state in; what it lacks (a new layer's moments) starts at zero.
     pub(super) fn new(
         cx: &mut Context<T>,
@@ -165,42 +166,16 @@ impl<T: Real> Optimizer<T> {
             if !info.role.is_trained() {
                 continue;
             }
-            let values = &mut parameters.values[index];
-            let gradients = &parameters.gradients[index];
-            let decays = if info.role.decays() { 1.0 } else { 0.0 };
-            match self.config {
-                OptimizerConfig::Sgd { momentum, nesterov, weight_decay } => {
-                    let velocity = self.moments.first_mut().map(|m| &mut m[index][..]);
-                    optimizer::sgd(
-                        cx,
-                        values,
-                        gradients,
-                        velocity,
-                        learning_rate,
-                        momentum,
-                        nesterov,
-                        decays * weight_decay,
-                    );
-                }
-                OptimizerConfig::AdamW { beta1, beta2, epsilon, weight_decay } => {
-                    let [first, second] = &mut self.moments[..] else {
-                        continue;
-                    };
-                    optimizer::adamw(
-                        cx,
-                        values,
-                        gradients,
-                        &mut first[index],
-                        &mut second[index],
-                        learning_rate,
-                        beta1,
-                        beta2,
-                        epsilon,
-                        decays * weight_decay,
-                        self.steps,
-                    );
-                }
-            }
+            let mut moments: Vec<&mut [T]> =
+                self.moments.iter_mut().map(|stored| &mut stored[index][..]).collect();
+            T::update(
+                cx,
+                &self.config,
+                &mut parameters.values[index],
+                &parameters.gradients[index],
+                &mut moments,
+                Rate { learning_rate, decays: info.role.decays(), step: self.steps },
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Parameters and their gradients in the engine's own layouts.
 
-use net2net_kernels::{Context, Real, shuffle};
+use net2net_kernels::Context;
 
 use super::layout::Layout;
+use super::precision::Precision;
 use crate::graph::Graph;
 use crate::ops::Role;
 use crate::weights::{Tensor, Weights, WeightsError};
@@ -24,7 +25,7 @@ pub struct Parameters<T> {
     pub(super) gradients: Vec<Vec<T>>,
 }
 
-impl<T: Real> Parameters<T> {
+impl<T: Precision> Parameters<T> {
     /// Takes weights in; `with_gradients` only where a backward pass will be run.
     pub(super) fn new(
         cx: &mut Context<T>,
@@ -71,7 +72,7 @@ impl<T: Real> Parameters<T> {
             }
             let order = Layout::row_major(info.sizes.len()).permutation_to(&info.layout);
             let mut data = vec![T::zero(); tensor.data().len()];
-            shuffle::transpose(cx, tensor.data(), &info.sizes, &order, &mut data, false);
+            T::transpose(cx, tensor.data(), &info.sizes, &order, &mut data, false);
             stored.push(data);
         }
         Ok(stored)
@@ -84,7 +85,7 @@ impl<T: Real> Parameters<T> {
             let sizes = info.layout.apply(&info.sizes);
             let order = info.layout.permutation_to(&Layout::row_major(sizes.len()));
             let mut tensor = Tensor::full(&info.sizes, T::zero());
-            shuffle::transpose(cx, data, &sizes, &order, tensor.data_mut(), false);
+            T::transpose(cx, data, &sizes, &order, tensor.data_mut(), false);
             weights.insert(info.name.clone(), tensor);
         }
         weights

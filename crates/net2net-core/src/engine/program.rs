@@ -1,12 +1,13 @@
 //! A compiled graph: kernels in a line over planned memory.
 
-use net2net_kernels::{Context, Real};
+use net2net_kernels::Context;
 use thiserror::Error;
 
 use super::kernel::{Backward, Gradient, Mode};
 use super::lower::{Buffer, Home, Lowered, Step, lower};
 use super::memory::{Assignment, Life, assign};
 use super::parameters::Parameters;
+use super::precision::Precision;
 use crate::graph::{Graph, GraphError};
 use crate::weights::{Weights, WeightsError};
 
@@ -81,7 +82,7 @@ pub struct Program<T> {
     memory: Memory,
 }
 
-impl<T: Real> Program<T> {
+impl<T: Precision> Program<T> {
     /// Compiles what the graph's outputs need, for a fixed batch.
     ///
     /// Returns the program and how it wants the parameters stored; programs of one graph agree on
@@ -293,7 +294,7 @@ impl<T: Real> Program<T> {
 
 /// The lives of all values, then of all gradients. Time runs through the forward steps, the loss
 /// and the backward steps in reverse.
-fn lives<T: Real>(
+fn lives<T: Precision>(
     mode: Mode,
     buffers: &[Buffer],
     steps: &[Step<T>],
@@ -341,7 +342,7 @@ fn lives<T: Real>(
 }
 
 /// Where each step's backward pass puts the gradients of its inputs, and which come second.
-fn targets<T: Real>(
+fn targets<T: Precision>(
     buffers: &[Buffer],
     steps: &[Step<T>],
     outputs: &[usize],
@@ -381,7 +382,7 @@ fn targets<T: Real>(
 /// and returns its outputs, row-major.
 ///
 /// `batch` is the number of samples that each input holds.
-pub fn evaluate<T: Real>(
+pub fn evaluate<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
     weights: &Weights<T>,

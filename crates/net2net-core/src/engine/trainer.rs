@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use net2net_kernels::{Context, Real, optimizer as gradients, softmax};
+use net2net_kernels::Context;
 use thiserror::Error;
 
 use super::kernel::Mode;
 use super::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use super::parameters::Parameters;
+use super::precision::Precision;
 use super::program::{CompileError, Memory, Program, check_inputs};
 use crate::graph::{Extent, Graph};
 use crate::weights::Weights;
@@ -112,7 +113,7 @@ pub struct Evaluation {
 }
 
 /// A network in training: parameters, optimizer state and compiled programs.
-pub struct Trainer<T: Real> {
+pub struct Trainer<T: Precision> {
     graph: Graph,
     options: TrainerOptions,
     classes: usize,
@@ -124,7 +125,7 @@ pub struct Trainer<T: Real> {
     evaluate: BTreeMap<usize, Program<T>>,
 }
 
-impl<T: Real> Trainer<T> {
+impl<T: Precision> Trainer<T> {
     /// Compiles a graph for training from given weights and optimizer state.
     pub fn new(
         graph: &Graph,
@@ -196,7 +197,7 @@ impl<T: Real> Trainer<T> {
             && gradient_norm > limit
         {
             for gradient in &mut self.parameters.gradients {
-                gradients::scale(&mut self.cx, gradient, limit / gradient_norm);
+                T::scale(&mut self.cx, gradient, limit / gradient_norm);
             }
         }
         self.train.update_running(&mut self.parameters);
@@ -218,10 +219,9 @@ impl<T: Real> Trainer<T> {
             return Ok((0.0, 0));
         };
         let smoothing = self.options.label_smoothing;
-        let (n, c) = (labels.len(), self.classes);
-        let loss =
-            softmax::cross_entropy(&mut self.cx, n, c, logits, labels, smoothing, Some(gradient));
-        let correct = softmax::count_correct(c, logits, labels);
+        let (cx, classes) = (&mut self.cx, self.classes);
+        let (loss, correct) =
+            T::cross_entropy(cx, classes, logits, labels, smoothing, Some(gradient));
         if !loss.is_finite() {
             return Err(self.diverged("the loss"));
         }
@@ -244,7 +244,7 @@ impl<T: Real> Trainer<T> {
             .parameters
             .gradients
             .iter()
-            .map(|gradient| gradients::squared_norm(&mut self.cx, gradient));
+            .map(|gradient| T::squared_norm(&mut self.cx, gradient));
         squares.sum::<f64>().sqrt()
     }
 
@@ -274,9 +274,8 @@ impl<T: Real> Trainer<T> {
         };
         program.forward(&mut self.cx, &self.parameters, &inputs);
         let logits = program.output(0, &self.parameters, &inputs);
-        let mean =
-            softmax::cross_entropy(&mut self.cx, samples, self.classes, logits, labels, 0.0, None);
-        let correct = softmax::count_correct(self.classes, logits, labels);
+        let (mean, correct) =
+            T::cross_entropy(&mut self.cx, self.classes, logits, labels, 0.0, None);
         Ok(Evaluation { loss: mean * samples as f64, correct, samples })
     }
 

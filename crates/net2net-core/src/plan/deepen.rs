@@ -1,10 +1,10 @@
 //! Planning one more layer.
 
-use net2net_kernels::{Context, Real};
+use net2net_kernels::Context;
 
 use super::{Insert, Layer, PlanError, UndoneNorm};
 use crate::dims::Refusal;
-use crate::engine::evaluate;
+use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::{Nature, Op};
 use crate::weights::Weights;
@@ -35,7 +35,7 @@ pub fn deepenable(graph: &Graph) -> Vec<&str> {
 /// `kernel` is the side of new filters (odd); by default that of the layer. The statistics that a
 /// new batch normalisation undoes are measured on `inputs`, `batch` samples (see
 /// [`crate::engine::evaluate`]).
-pub fn deepen<T: Real>(
+pub fn deepen<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
     weights: &Weights<T>,
@@ -129,7 +129,7 @@ fn fresh_name(graph: &Graph, layer: &str) -> String {
 }
 
 /// Mean and (biased) variance of each channel of a value over samples, in evaluation mode.
-pub fn measure<T: Real>(
+pub fn measure<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
     weights: &Weights<T>,
