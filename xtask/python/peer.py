@@ -343,6 +343,7 @@ class Peer(torch.nn.Module):
             for node in graph.nodes
         ]
         self.output = index[graph.outputs[0]]
+        self.input_shape = next(iter(graph.inputs.values()))
 
     def register(self, name, tensor, running):
         *path, last = name.split(".")

@@ -2,6 +2,9 @@
 //!
 //! `xtask/python/make_fixtures.py` made them in float64, from the same graph, start and data.
 
+// Helpers of tests may fail as tests do.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 
 use net2net_core::engine::{OptimizerConfig, OptimizerState, Trainer, TrainerOptions};
