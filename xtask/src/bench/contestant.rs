@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 
 use super::Task;
+use super::load::{Load, Sample};
 use super::worker::{Ready, Turn};
 use crate::python;
 
@@ -105,12 +106,14 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Has it take some steps.
-    pub(super) fn steps(&mut self, steps: usize) -> Result<Turn> {
+    /// Has it take some steps, and watches the machine meanwhile.
+    pub(super) fn steps(&mut self, steps: usize) -> Result<(Turn, Option<Load>)> {
+        let before = Sample::take(self.child.id());
         writeln!(self.input, "{steps}")?;
         let turn: Turn = self.read()?;
         ensure!(turn.milliseconds.len() == steps && turn.losses.len() == steps);
-        Ok(turn)
+        let after = Sample::take(self.child.id());
+        Ok((turn, after.zip(before).map(|(after, before)| after.since(before))))
     }
 
     fn read<T: DeserializeOwned>(&mut self) -> Result<T> {

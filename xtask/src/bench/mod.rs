@@ -4,8 +4,13 @@
 //! within one run, several rounds, and only one runs at a time: on a machine that others use too,
 //! what slows one down slows the others down as well, and the ratio of a round is worth more than
 //! any time by itself.
+//!
+//! That has a limit. PyTorch's threads wait for each other by spinning, so on a machine that is
+//! really busy its steps take several times as long, and ours, whose threads sleep, do not. What
+//! others take is therefore measured, and a report made under load is not written.
 
 mod contestant;
+mod load;
 mod models;
 mod report;
 mod statistics;
@@ -44,6 +49,8 @@ pub(crate) struct Arguments {
 const WARM_UP_STEPS: usize = 5;
 /// The pause between turns, in which the threads of the last contestant go to sleep.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The share of the cores that others may take in a report that is written.
+const OTHERS_MAX: f64 = 0.1;
 /// The losses of the first steps differ by rounding only, or the networks are not the same.
 const LOSS_TOLERANCE: f64 = 1e-3;
 
@@ -69,6 +76,13 @@ pub(crate) fn train(arguments: &Arguments) -> Result<()> {
     if arguments.quick || arguments.model.is_some() {
         return Ok(());
     }
+    let others = report.others();
+    ensure!(
+        others <= OTHERS_MAX,
+        "other programs took {:.0} % of the cores meanwhile, so this says little of PyTorch with \
+         several threads, and nothing was written; run it again on a quiet machine",
+        others * 100.0
+    );
     report.write(&root().join("docs"))
 }
 
@@ -96,23 +110,21 @@ fn measure(
         version.clone_into(torch);
     }
     let steps = warm_up(&mut workers, if arguments.quick { 300.0 } else { 1500.0 })?;
-    // By contestant, then by round.
-    let mut times: Vec<Vec<Vec<f64>>> = vec![Vec::new(); workers.len()];
-    for round in 0..rounds(arguments) {
+    let mut rounds: Vec<Vec<Round>> = workers.iter().map(|_| Vec::new()).collect();
+    for round in 0..self::rounds(arguments) {
         // Nobody is always first.
         for turn in 0..workers.len() {
             let index = (round + turn) % workers.len();
             std::thread::sleep(PAUSE);
-            times[index].push(workers[index].steps(steps)?.milliseconds);
+            let (turn, load) = workers[index].steps(steps)?;
+            rounds[index].push(Round { milliseconds: turn.milliseconds, load });
         }
     }
-    let ours = times[0].clone();
     let contestants = workers
-        .into_iter()
-        .zip(&times)
-        .map(|(worker, rounds)| {
-            let peak_mib = worker.peak_mib();
-            ContestantReport::new(worker.contestant, rounds, &ours, peak_mib)
+        .iter()
+        .zip(&rounds)
+        .map(|(worker, these)| {
+            ContestantReport::new(worker.contestant, these, &rounds[0], worker.peak_mib())
         })
         .collect();
     Ok(ModelReport {
@@ -129,7 +141,7 @@ fn warm_up(workers: &mut [Worker], turn_ms: f64) -> Result<usize> {
     let mut slowest: f64 = 0.0;
     let mut first_loss: Option<f64> = None;
     for worker in workers {
-        let turn = worker.steps(WARM_UP_STEPS)?;
+        let (turn, _) = worker.steps(WARM_UP_STEPS)?;
         let (Some(loss), Some(last_ms)) = (turn.losses.first(), turn.milliseconds.last()) else {
             bail!("{} took no step", worker.contestant.name());
         };
@@ -143,6 +155,12 @@ fn warm_up(workers: &mut [Worker], turn_ms: f64) -> Result<usize> {
         slowest = slowest.max(*last_ms);
     }
     Ok(((turn_ms / slowest) as usize).clamp(5, 200))
+}
+
+/// One contestant's turn in one round.
+struct Round {
+    milliseconds: Vec<f64>,
+    load: Option<load::Load>,
 }
 
 /// What all contestants work on.

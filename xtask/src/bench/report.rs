@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::Round;
 use super::contestant::{CONTESTANTS, Contestant};
 use super::statistics::median;
 
@@ -47,27 +48,45 @@ pub(super) struct ContestantReport {
     highest_round_ms: f64,
     /// Our time over this contestant's: the median of the rounds' ratios.
     ours_to_this: f64,
+    /// Processor time of all threads for a step; the median of the rounds.
+    cpu_ms: Option<f64>,
+    /// The share of all cores that others took meanwhile; the median of the rounds.
+    others: Option<f64>,
     peak_mib: Option<f64>,
 }
 
 impl ContestantReport {
     pub(super) fn new(
         contestant: Contestant,
-        rounds: &[Vec<f64>],
-        ours: &[Vec<f64>],
+        rounds: &[Round],
+        ours: &[Round],
         peak_mib: Option<f64>,
     ) -> Self {
-        let of_round = |round: &Vec<f64>| median(round.iter().copied());
-        let medians: Vec<f64> = rounds.iter().map(of_round).collect();
-        let ratios = ours.iter().zip(&medians).map(|(ours, this)| of_round(ours) / this);
+        let medians: Vec<f64> = rounds.iter().map(Round::median_ms).collect();
+        let ratios = ours.iter().zip(&medians).map(|(ours, this)| ours.median_ms() / this);
+        let loads = || rounds.iter().filter_map(|round| Some((round, round.load?)));
+        let cpu = loads().map(|(round, load)| load.cpu_ms / round.milliseconds.len() as f64);
         ContestantReport {
             name: contestant.name(),
-            step_ms: median(rounds.iter().flatten().copied()),
+            step_ms: median(rounds.iter().flat_map(|round| &round.milliseconds).copied()),
             lowest_round_ms: medians.iter().copied().fold(f64::INFINITY, f64::min),
             highest_round_ms: medians.iter().copied().fold(0.0, f64::max),
             ours_to_this: median(ratios),
+            cpu_ms: known(median(cpu)),
+            others: known(median(loads().map(|(_, load)| load.others))),
             peak_mib,
         }
+    }
+}
+
+/// A median of something.
+fn known(median: f64) -> Option<f64> {
+    median.is_finite().then_some(median)
+}
+
+impl Round {
+    fn median_ms(&self) -> f64 {
+        median(self.milliseconds.iter().copied())
     }
 }
 
@@ -86,17 +105,24 @@ impl Report {
         }
     }
 
+    /// The share of the cores that others took, where the system tells: the median over all.
+    pub(super) fn others(&self) -> f64 {
+        let all = self.models.iter().flat_map(|model| &model.contestants);
+        known(median(all.filter_map(|contestant| contestant.others))).unwrap_or(0.0)
+    }
+
     /// The section of `docs/performance.md`, without its markers.
     pub(super) fn markdown(&self) -> String {
         let mut text = format!(
             "{}, {} cores; {}; PyTorch {}. Batch {}, f32, {} threads, SGD with momentum. Each cell \
              is the median step in milliseconds (lowest–highest median of {} rounds, in which the \
-             contestants take turns on a machine that is not otherwise idle). *Ratio* is our time \
+             contestants take turns; other programs took {:.0} % of the cores meanwhile). *Ratio* is our time \
              over that of PyTorch in its default NCHW order, the median of the rounds' ratios; \
              below 1 we are faster. The last three columns are PyTorch with better settings: \
              channels_last memory, and a C library that keeps freed memory \
              (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`).\n\n",
             self.cpu, self.cores, self.rustc, self.torch, self.batch, self.threads, self.rounds,
+            self.others() * 100.0,
         );
         let names: Vec<&str> = CONTESTANTS.iter().map(|contestant| contestant.name()).collect();
         text += &row(&["network", "input", names[0], names[1], "ratio", names[2], names[3], names[4]]);
@@ -116,17 +142,24 @@ impl Report {
             }
             text += &row(&cells);
         }
+        text += "\nProcessor time of all threads for a step, in milliseconds. It depends less on what \
+                 else runs, but threads that wait by spinning, as PyTorch's do, count as busy.\n\n";
+        text += &self.table(|contestant| contestant.cpu_ms.map(digits));
         text += "\nThe most memory that each process held at once, in MiB; PyTorch's own libraries \
                  are part of it.\n\n";
+        text += &self.table(|contestant| contestant.peak_mib.map(|mib| format!("{mib:.0}")));
+        text
+    }
+
+    /// A row for each network, a column for each contestant.
+    fn table(&self, cell: impl Fn(&ContestantReport) -> Option<String>) -> String {
         let mut head = vec!["network"];
-        head.extend(&names);
-        text += &row(&head);
-        text += &row(&["---", "---:", "---:", "---:", "---:", "---:"]);
+        head.extend(CONTESTANTS.iter().map(|contestant| contestant.name()));
+        let mut text = row(&head) + &row(&["---", "---:", "---:", "---:", "---:", "---:"]);
         for model in &self.models {
             let mut cells = vec![model.name.clone()];
-            cells.extend(model.contestants.iter().map(|contestant| {
-                contestant.peak_mib.map_or("unknown".to_owned(), |mib| format!("{mib:.0}"))
-            }));
+            let known = model.contestants.iter().map(&cell);
+            cells.extend(known.map(|cell| cell.unwrap_or("unknown".to_owned())));
             text += &row(&cells);
         }
         text
