@@ -1,2 +1,71 @@
-//! automation
-fn main() {}
+//! Automation of the project: `cargo xtask COMMAND`.
+
+// A program for people: what it finds out goes to standard output.
+#![allow(clippy::print_stdout)]
+
+mod bench;
+mod python;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+/// As in the program itself, so that what is measured here is what users get.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Automation of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+    /// Make the numbers that the tests hold the engine to, with PyTorch.
+    Fixtures {
+        #[command(flatten)]
+        python: python::Choice,
+    },
+    /// Check the rules of the house, and that what is generated from the code is up to date.
+    Tidy,
+    /// Write what is generated from the code: the operator table, the help in the README.
+    Generate,
+    /// Our side of `bench train`, driven over standard input.
+    #[command(hide = true)]
+    BenchWorker(bench::worker::Arguments),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Time training steps side by side with PyTorch.
+    Train(bench::Arguments),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Bench { what: Bench::Train(arguments) } => bench::train(&arguments),
+        Command::Fixtures { python } => {
+            python::run_script(&python.interpreter()?, "make_fixtures.py")
+        }
+        Command::Tidy => tidy::tidy(&root()),
+        Command::Generate => tidy::generate(&root()),
+        Command::BenchWorker(arguments) => bench::worker::run(&arguments),
+    }
+}
+
+/// The root of the project.
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
