@@ -75,9 +75,6 @@ pub enum TrainError {
         /// Needed.
         expected: usize,
     },
-    /// A batch without samples.
-    #[error("a batch must hold at least one sample")]
-    EmptyBatch,
     /// See [`CompileError`].
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -142,9 +139,6 @@ impl<T: Real> Trainer<T> {
                 shape: logits.shape.to_string(),
             });
         };
-        if options.batch == 0 {
-            return Err(TrainError::EmptyBatch);
-        }
         weights.check(graph)?;
         let mut cx = Context::new(options.threads).map_err(|error| CompileError::Threads {
             threads: options.threads,
