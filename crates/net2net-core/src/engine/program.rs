@@ -29,6 +29,9 @@ pub enum CompileError {
         /// The batch.
         batch: usize,
     },
+    /// A batch without samples.
+    #[error("a batch must hold at least one sample")]
+    EmptyBatch,
     /// Threads could not be started.
     #[error("could not start {threads} threads: {why}")]
     Threads {
@@ -93,6 +96,9 @@ impl<T: Precision> Program<T> {
         mode: Mode,
     ) -> Result<(Self, Vec<super::Layout>), CompileError> {
         graph.validate()?;
+        if batch == 0 {
+            return Err(CompileError::EmptyBatch);
+        }
         let total = graph.values().iter().fold(0usize, |sum, value| {
             sum.saturating_add(value.shape.elements(batch))
         });

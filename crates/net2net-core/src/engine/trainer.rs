@@ -76,9 +76,6 @@ pub enum TrainError {
         /// Needed.
         expected: usize,
     },
-    /// A batch without samples.
-    #[error("a batch must hold at least one sample")]
-    EmptyBatch,
     /// See [`CompileError`].
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -143,9 +140,6 @@ impl<T: Precision> Trainer<T> {
                 shape: logits.shape.to_string(),
             });
         };
-        if options.batch == 0 {
-            return Err(TrainError::EmptyBatch);
-        }
         weights.check(graph)?;
         let mut cx = Context::new(options.threads).map_err(|error| CompileError::Threads {
             threads: options.threads,
