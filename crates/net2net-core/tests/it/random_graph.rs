@@ -54,7 +54,11 @@ pub fn random_net(seed: u64, blocks: usize, still: bool) -> Net {
         extra: Vec::new(),
         still,
     };
-    let logits = if maker.chance(0.2) { maker.flat_net(blocks) } else { maker.image_net(blocks) };
+    let logits = if maker.chance(0.2) {
+        maker.flat_net(blocks)
+    } else {
+        maker.image_net(blocks)
+    };
     maker.graph.output(logits);
     if maker.chance(0.25) {
         let extra = if maker.chance(0.5) {
@@ -66,7 +70,10 @@ pub fn random_net(seed: u64, blocks: usize, still: bool) -> Net {
         maker.graph.output(extra);
     }
     let weights = random_weights(&maker.graph, seed);
-    Net { graph: maker.graph, weights }
+    Net {
+        graph: maker.graph,
+        weights,
+    }
 }
 
 /// Random weights of every role: nothing at its initial zero or one.
@@ -127,7 +134,9 @@ impl Maker {
 
     fn parameter(&mut self, kind: &str, sizes: &[usize]) -> ValueId {
         self.count += 1;
-        self.graph.parameter(format!("p{}.{kind}", self.count), sizes).unwrap()
+        self.graph
+            .parameter(format!("p{}.{kind}", self.count), sizes)
+            .unwrap()
     }
 
     fn flat_net(&mut self, blocks: usize) -> ValueId {
@@ -143,7 +152,10 @@ impl Maker {
     fn image_net(&mut self, blocks: usize) -> ValueId {
         let (h, w) = (4 + self.below(4), 4 + self.below(4));
         let channels = 1 + self.below(3);
-        let mut x = self.graph.input("x", Shape::batched(&[channels, h, w])).unwrap();
+        let mut x = self
+            .graph
+            .input("x", Shape::batched(&[channels, h, w]))
+            .unwrap();
         if self.chance(0.9) {
             let out = self.channels();
             x = self.layer(x, out);
@@ -177,7 +189,11 @@ impl Maker {
     fn gemm(&mut self, x: ValueId, out: usize) -> ValueId {
         let features = self.sizes(x)[0];
         let transposed = self.chance(0.5);
-        let sizes = if transposed { [out, features] } else { [features, out] };
+        let sizes = if transposed {
+            [out, features]
+        } else {
+            [features, out]
+        };
         let mut inputs = vec![x, self.parameter("weight", &sizes)];
         if self.chance(0.7) {
             inputs.push(self.parameter("bias", &[out]));
@@ -185,7 +201,14 @@ impl Maker {
         self.node(Gemm { transposed }, &inputs)
     }
 
-    fn conv(&mut self, x: ValueId, out: usize, groups: usize, k: [usize; 2], window: Window) -> ValueId {
+    fn conv(
+        &mut self,
+        x: ValueId,
+        out: usize,
+        groups: usize,
+        k: [usize; 2],
+        window: Window,
+    ) -> ValueId {
         let channels = self.sizes(x)[0];
         let weight = self.parameter("weight", &[out, channels / groups, k[0], k[1]]);
         let mut inputs = vec![x, weight];
@@ -199,9 +222,22 @@ impl Maker {
     fn same(&mut self) -> ([usize; 2], Window) {
         match self.below(5) {
             0 => ([1, 1], Window::default()),
-            1 => ([2, 2], Window { pads: [1, 0, 0, 1], ..Window::default() }),
+            1 => (
+                [2, 2],
+                Window {
+                    pads: [1, 0, 0, 1],
+                    ..Window::default()
+                },
+            ),
             2 => ([1, 3], Window::same([1, 3])),
-            3 => ([3, 3], Window { pads: [2; 4], dilations: [2, 2], ..Window::default() }),
+            3 => (
+                [3, 3],
+                Window {
+                    pads: [2; 4],
+                    dilations: [2, 2],
+                    ..Window::default()
+                },
+            ),
             _ => ([3, 3], Window::same([3, 3])),
         }
     }
@@ -218,7 +254,13 @@ impl Maker {
             inputs.push(self.parameter(kind, &[c]));
         }
         let momentum = if self.chance(0.5) { 0.9 } else { 0.7 };
-        self.node(BatchNorm { momentum, ..BatchNorm::default() }, &inputs)
+        self.node(
+            BatchNorm {
+                momentum,
+                ..BatchNorm::default()
+            },
+            &inputs,
+        )
     }
 
     fn activation(&mut self, x: ValueId) -> ValueId {
@@ -257,19 +299,45 @@ impl Maker {
         if h < 3 || w < 3 {
             return x;
         }
-        let pads = if self.chance(0.5) { [1, 0, 1, 1] } else { [0; 4] };
-        let window = Window { strides: stride, pads, ..Window::default() };
+        let pads = if self.chance(0.5) {
+            [1, 0, 1, 1]
+        } else {
+            [0; 4]
+        };
+        let window = Window {
+            strides: stride,
+            pads,
+            ..Window::default()
+        };
         if self.chance(0.5) {
             let dilations = if self.chance(0.3) { [2, 1] } else { [1, 1] };
-            self.node(MaxPool { kernel: [2, 2], window: Window { dilations, ..window } }, &[x])
+            self.node(
+                MaxPool {
+                    kernel: [2, 2],
+                    window: Window {
+                        dilations,
+                        ..window
+                    },
+                },
+                &[x],
+            )
         } else {
             let count_include_pad = self.chance(0.5);
-            self.node(AveragePool { kernel: [3, 2], window, count_include_pad }, &[x])
+            self.node(
+                AveragePool {
+                    kernel: [3, 2],
+                    window,
+                    count_include_pad,
+                },
+                &[x],
+            )
         }
     }
 
     fn image_block(&mut self, x: ValueId) -> ValueId {
-        let [c, h, w] = self.sizes(x)[..] else { unreachable!() };
+        let [c, h, w] = self.sizes(x)[..] else {
+            unreachable!()
+        };
         let out = self.channels();
         match self.below(13) {
             0 => self.layer(x, out),
@@ -277,8 +345,12 @@ impl Maker {
                 let stride = 1 + self.below(2);
                 let pads = [self.below(2), self.below(2), self.below(2), self.below(2)];
                 let side = 1 + self.below(2);
-                let window = Window { pads, ..Window::default() }.stride(stride);
-                let y = self.conv(x, out, 1, [side, side.min(w)], window);
+                let window = Window {
+                    pads,
+                    ..Window::default()
+                }
+                .stride(stride);
+                let y = self.conv(x, out, 1, [side.min(h), side.min(w)], window);
                 self.activation(y)
             }
             2 => {
@@ -365,7 +437,12 @@ impl Maker {
             gate = self.gemm(gate, inner);
             gate = self.node(Silu, &[gate]);
             gate = self.gemm(gate, c);
-            gate = self.node(Reshape { sizes: vec![c, 1, 1] }, &[gate]);
+            gate = self.node(
+                Reshape {
+                    sizes: vec![c, 1, 1],
+                },
+                &[gate],
+            );
         }
         gate = self.node(Sigmoid, &[gate]);
         if self.chance(0.3) {
@@ -376,7 +453,9 @@ impl Maker {
 
     /// A parameter that is added or multiplied with broadcasting.
     fn broadcast(&mut self, x: ValueId) -> ValueId {
-        let [c, h, w] = self.sizes(x)[..] else { unreachable!() };
+        let [c, h, w] = self.sizes(x)[..] else {
+            unreachable!()
+        };
         let sizes = match self.below(5) {
             0 => vec![c, 1, 1],
             1 => vec![1, c, 1, 1],
@@ -385,8 +464,16 @@ impl Maker {
             _ => vec![1, 1, 1],
         };
         let parameter = self.parameter("broadcast", &sizes);
-        let inputs = if self.chance(0.5) { [x, parameter] } else { [parameter, x] };
-        if self.chance(0.5) { self.node(Add, &inputs) } else { self.node(Mul, &inputs) }
+        let inputs = if self.chance(0.5) {
+            [x, parameter]
+        } else {
+            [parameter, x]
+        };
+        if self.chance(0.5) {
+            self.node(Add, &inputs)
+        } else {
+            self.node(Mul, &inputs)
+        }
     }
 
     /// Two convolutions with one weight: side by side or one after the other.
@@ -403,7 +490,10 @@ impl Maker {
         let out = self.channels();
         let weight = self.parameter("weight", &[out, c, 1, 1]);
         let op = Conv::new(Window::default());
-        let (a, b) = (self.node(op.clone(), &[x, weight]), self.node(op, &[y, weight]));
+        let (a, b) = (
+            self.node(op.clone(), &[x, weight]),
+            self.node(op, &[y, weight]),
+        );
         if self.chance(0.5) {
             self.node(Add, &[a, b])
         } else {
@@ -417,28 +507,73 @@ impl Maker {
         let y = self.layer(x, 6);
         match self.below(4) {
             0 => {
-                let y = self.node(Reshape { sizes: vec![2, 3, h, w] }, &[y]);
+                let y = self.node(
+                    Reshape {
+                        sizes: vec![2, 3, h, w],
+                    },
+                    &[y],
+                );
                 let scale = self.parameter("scale", &[2, 1, 1, 1]);
                 let y = self.node(Mul, &[y, scale]);
-                self.node(Reshape { sizes: vec![6, h, w] }, &[y])
+                self.node(
+                    Reshape {
+                        sizes: vec![6, h, w],
+                    },
+                    &[y],
+                )
             }
             1 => {
                 // Wider within each of two groups.
                 let z = self.layer(x, 4);
-                let y = self.node(Reshape { sizes: vec![2, 3, h, w] }, &[y]);
-                let z = self.node(Reshape { sizes: vec![2, 2, h, w] }, &[z]);
+                let y = self.node(
+                    Reshape {
+                        sizes: vec![2, 3, h, w],
+                    },
+                    &[y],
+                );
+                let z = self.node(
+                    Reshape {
+                        sizes: vec![2, 2, h, w],
+                    },
+                    &[z],
+                );
                 let y = self.node(Concat { axis: 2 }, &[y, z]);
-                self.node(Reshape { sizes: vec![10, h, w] }, &[y])
+                self.node(
+                    Reshape {
+                        sizes: vec![10, h, w],
+                    },
+                    &[y],
+                )
             }
             2 => {
-                let y = self.node(Reshape { sizes: vec![6 * pixels] }, &[y]);
+                let y = self.node(
+                    Reshape {
+                        sizes: vec![6 * pixels],
+                    },
+                    &[y],
+                );
                 let y = self.activation(y);
-                self.node(Reshape { sizes: vec![6, h, w] }, &[y])
+                self.node(
+                    Reshape {
+                        sizes: vec![6, h, w],
+                    },
+                    &[y],
+                )
             }
             _ => {
-                let y = self.node(Reshape { sizes: vec![6, pixels] }, &[y]);
+                let y = self.node(
+                    Reshape {
+                        sizes: vec![6, pixels],
+                    },
+                    &[y],
+                );
                 let y = self.norm(y);
-                self.node(Reshape { sizes: vec![6, h, w] }, &[y])
+                self.node(
+                    Reshape {
+                        sizes: vec![6, h, w],
+                    },
+                    &[y],
+                )
             }
         }
     }
@@ -464,6 +599,14 @@ impl Maker {
                 let y = self.node(Gemm { transposed: true }, &[x, weight]);
                 let y = self.activation(y);
                 self.node(Gemm { transposed: false }, &[y, weight])
+            }
+            4 if self.chance(0.5) => {
+                // An axis of one comes and goes.
+                let y = self.gemm(x, 4);
+                let y = self.node(Reshape { sizes: vec![4, 1] }, &[y]);
+                let y = self.activation(y);
+                let y = self.node(Reshape { sizes: vec![2, 2] }, &[y]);
+                self.node(Flatten, &[y])
             }
             4 => {
                 let gate = self.gemm(x, c);
