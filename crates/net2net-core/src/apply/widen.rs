@@ -70,8 +70,9 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
     if let Some(unit) = counts.iter().position(|count| *count == 0) {
         return Err(invalid(format!("unit {unit} of `{}` has no copy", step.space)));
     }
-    // Written so that a share that is not a number is refused too.
-    let off = sums.iter().position(|sum| !((sum - 1.0).abs() <= SHARE_TOLERANCE));
+    // A share that is not a number is refused too.
+    let whole = |sum: &f64| (sum - 1.0).abs() <= SHARE_TOLERANCE;
+    let off = sums.iter().position(|sum| !whole(sum));
     if let Some(unit) = off {
         return Err(invalid(format!(
             "the shares of the copies of unit {unit} of `{}` sum to {}, not 1",

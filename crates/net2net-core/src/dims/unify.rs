@@ -222,8 +222,9 @@ impl Unifier {
     /// Aligns row-major factors from the outermost, cutting the larger: 6 against 2 is 2·3.
     fn align_products(&mut self, a: Vec<Dim>, b: Vec<Dim>, node: Option<NodeId>) {
         let (mut a, mut b) = (stack(a), stack(b));
-        loop {
-            let (Some(x), Some(y)) = (a.pop(), b.pop()) else {
+        while let Some(x) = a.pop() {
+            let Some(y) = b.pop() else {
+                a.push(x);
                 break;
             };
             let (x, y) = (self.resolve(&x), self.resolve(&y));

@@ -4,11 +4,12 @@
 //! `optimizer/<moment>/<name>`. The metadata holds the graph's text form, the number of steps
 //! taken and any notes. Tensors are f32, row-major, in the graph's own shapes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 use thiserror::Error;
 
 use super::write_atomic;
@@ -123,24 +124,35 @@ impl Checkpoint {
                 }
             }
         }
-        let bytes: BTreeMap<&str, (Vec<usize>, Vec<u8>)> = named
-            .iter()
-            .map(|(name, tensor)| {
-                let data = tensor.data().iter().flat_map(|x| x.to_le_bytes()).collect();
-                (name.as_str(), (tensor.shape().to_vec(), data))
-            })
-            .collect();
-        let mut views = Vec::with_capacity(bytes.len());
-        for (name, (shape, data)) in &bytes {
-            let view = TensorView::new(Dtype::F32, shape.clone(), data);
-            views.push((*name, view.map_err(|error| format!("{name}: {error}"))?));
+        // Written by hand: the crate takes metadata in a hash map, whose order differs from run to
+        // run, and the same checkpoint must give the same bytes.
+        let mut header = serde_json::Map::new();
+        header.insert("__metadata__".to_owned(), json!(self.metadata()));
+        let mut end = 0;
+        for (name, tensor) in &named {
+            let begin = end;
+            end += size_of_val(tensor.data());
+            let entry = json!({
+                "dtype": "F32", "shape": tensor.shape(), "data_offsets": [begin, end],
+            });
+            if header.insert(name.clone(), entry).is_some() {
+                return Err(format!("a tensor cannot be called `{name}`"));
+            }
         }
-        let serialized = safetensors::serialize(views, Some(self.metadata()));
-        serialized.map_err(|error| error.to_string())
+        let mut header = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
+        // Numbers begin at a multiple of eight bytes.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut bytes = Vec::with_capacity(8 + header.len() + end);
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header);
+        for tensor in named.values() {
+            bytes.extend(tensor.data().iter().flat_map(|x| x.to_le_bytes()));
+        }
+        Ok(bytes)
     }
 
-    fn metadata(&self) -> HashMap<String, String> {
-        let mut metadata = HashMap::from([
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let mut metadata = BTreeMap::from([
             (GRAPH_KEY.to_owned(), self.graph.to_string()),
             (STEPS_KEY.to_owned(), self.optimizer.steps.to_string()),
         ]);

@@ -68,7 +68,7 @@ pub fn widen(
     if u32::try_from(size).is_err() {
         return Err(refuse(format!("{size} units are more than 2^32")));
     }
-    if space.uniform && size % old != 0 {
+    if space.uniform && !size.is_multiple_of(old) {
         return Err(refuse(format!(
             "a mean is taken over its {old} units, so it can only grow to a multiple of them"
         )));

@@ -27,7 +27,9 @@ fn checkpoint(seed: u64) -> Checkpoint {
         weights,
         optimizer: OptimizerState {
             steps: u64::MAX - 1,
-            moments: [Moment::First, Moment::Second].map(|m| (m, moments.clone())).into(),
+            moments: [Moment::First, Moment::Second]
+                .map(|m| (m, moments.clone()))
+                .into(),
         },
         notes: notes.collect(),
     }
@@ -52,7 +54,8 @@ fn what_is_written_is_read_and_written_again_the_same() {
         let found = read(&first).unwrap();
         assert_eq!(found, written);
         for (name, tensor) in found.weights.iter() {
-            let bits = |t: &Tensor<f32>| -> Vec<u32> { t.data().iter().map(|x| x.to_bits()).collect() };
+            let bits =
+                |t: &Tensor<f32>| -> Vec<u32> { t.data().iter().map(|x| x.to_bits()).collect() };
             assert_eq!(bits(tensor), bits(written.weights.get(name).unwrap()));
         }
         assert_eq!(bytes(&written), first);
@@ -64,7 +67,10 @@ fn what_is_written_is_read_and_written_again_the_same() {
 fn a_cut_file_is_an_error_wherever_it_is_cut() {
     let whole = bytes(&checkpoint(1));
     for length in (0..whole.len()).step_by(7) {
-        assert!(matches!(read(&whole[..length]), Err(IoError::Format { .. })), "{length}");
+        assert!(
+            matches!(read(&whole[..length]), Err(IoError::Format { .. })),
+            "{length}"
+        );
     }
     let mut longer = whole.clone();
     longer.push(0);
@@ -96,11 +102,16 @@ fn foreign(tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, &str)]) -> Ve
         .iter()
         .map(|(name, dtype, shape)| {
             let size = shape.iter().product::<usize>() * dtype.bitsize() / 8;
-            (*name, TensorView::new(*dtype, shape.to_vec(), &zeros[..size]).unwrap())
+            (
+                *name,
+                TensorView::new(*dtype, shape.to_vec(), &zeros[..size]).unwrap(),
+            )
         })
         .collect();
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
     safetensors::serialize(views, Some(metadata)).unwrap()
 }
 
@@ -114,7 +125,10 @@ const TENSORS: [(&str, Dtype, &[usize]); 3] = [
 fn files_of_others_are_typed_errors() {
     let graph = ("net2net.graph", PERCEPTRON);
     assert!(read(&foreign(&TENSORS, &[graph])).is_ok());
-    assert!(matches!(read(&foreign(&TENSORS, &[])), Err(IoError::NoGraph { .. })));
+    assert!(matches!(
+        read(&foreign(&TENSORS, &[])),
+        Err(IoError::NoGraph { .. })
+    ));
     let broken = read(&foreign(&TENSORS, &[("net2net.graph", "graph g\n")]));
     assert!(matches!(broken, Err(IoError::Graph { .. })));
     let steps = read(&foreign(&TENSORS, &[graph, ("net2net.steps", "many")]));
@@ -127,10 +141,22 @@ fn files_of_others_are_typed_errors() {
         tensors.push(extra);
         read(&foreign(&tensors, &[graph]))
     };
-    assert!(matches!(with(("c", Dtype::F32, &[1])), Err(IoError::Weights { .. })));
-    assert!(matches!(with(("a.bias", Dtype::F32, &[1, 3])), Err(IoError::Weights { .. })));
-    assert!(matches!(with(("a.bias", Dtype::F32, &[0])), Err(IoError::Weights { .. })));
-    assert!(matches!(with(("a.bias", Dtype::F16, &[3])), Err(IoError::Format { .. })));
+    assert!(matches!(
+        with(("c", Dtype::F32, &[1])),
+        Err(IoError::Weights { .. })
+    ));
+    assert!(matches!(
+        with(("a.bias", Dtype::F32, &[1, 3])),
+        Err(IoError::Weights { .. })
+    ));
+    assert!(matches!(
+        with(("a.bias", Dtype::F32, &[0])),
+        Err(IoError::Weights { .. })
+    ));
+    assert!(matches!(
+        with(("a.bias", Dtype::F16, &[3])),
+        Err(IoError::Format { .. })
+    ));
     let moment = with(("optimizer/third_moment/a.bias", Dtype::F32, &[3]));
     assert!(matches!(moment, Err(IoError::Format { .. })));
     let shape = with(("optimizer/first_moment/a.bias", Dtype::F32, &[4]));
@@ -140,7 +166,10 @@ fn files_of_others_are_typed_errors() {
     assert!(with(("optimizer/first_moment/a.bias", Dtype::F32, &[3])).is_ok());
     assert!(matches!(read(b""), Err(IoError::Format { .. })));
     assert!(matches!(read(&[255; 64]), Err(IoError::Format { .. })));
-    assert!(matches!(read(b"\x89PNG\r\n\x1a\n and so on"), Err(IoError::Format { .. })));
+    assert!(matches!(
+        read(b"\x89PNG\r\n\x1a\n and so on"),
+        Err(IoError::Format { .. })
+    ));
 }
 
 #[test]
@@ -175,7 +204,11 @@ fn named(weight: &str) -> Checkpoint {
 
 #[test]
 fn parameters_may_be_called_like_moments_but_not_like_one_that_is_there() {
-    for name in ["optimizer/x", "optimizer/first_moment/a", "optimizer/other/a"] {
+    for name in [
+        "optimizer/x",
+        "optimizer/first_moment/a",
+        "optimizer/other/a",
+    ] {
         let model = named(name);
         assert_eq!(read(&bytes(&model)).unwrap(), model, "{name}");
     }

@@ -66,19 +66,28 @@ fn differences_agree(what: &str, graph: &Graph, seed: u64) {
             // Differences carry the loss's rounding over the step, hence the floor.
             let tolerance = 1e-5 * numeric.abs().max(analytic.abs()) + 2e-9 * scale.max(1.0);
             let expected = if trained { *analytic } else { 0.0 };
-            assert!((numeric - expected).abs() < tolerance, "{what}: {name}[{at}]: {analytic} is not {numeric}");
+            assert!(
+                (numeric - expected).abs() < tolerance,
+                "{what}: {name}[{at}]: {analytic} is not {numeric}"
+            );
         }
     }
 }
 
 /// A convolution whose output `build` reads, and a classifier that reads what it returns.
 fn around(build: &dyn Fn(&mut Builder, ValueId) -> ValueId) -> Graph {
-    let mut b = Builder { graph: Graph::new("g") };
+    let mut b = Builder {
+        graph: Graph::new("g"),
+    };
     let x = b.graph.input("x", Shape::batched(&[2, 4, 3])).unwrap();
     let (weight, bias) = (b.parameter(&[4, 2, 1, 1]), b.parameter(&[4]));
     let y = b.node(Conv::new(Window::default()), &[x, weight, bias]);
     let y = build(&mut b, y);
-    let y = if b.graph.get(y).shape.rank() > 2 { b.node(Flatten, &[y]) } else { y };
+    let y = if b.graph.get(y).shape.rank() > 2 {
+        b.node(Flatten, &[y])
+    } else {
+        y
+    };
     let features = b.graph.get(y).shape.at(1)[1];
     let weight = b.parameter(&[features, 3]);
     let y = b.node(Gemm { transposed: false }, &[y, weight]);
@@ -94,7 +103,13 @@ fn conv(sizes: [usize; 4], groups: usize, window: Window, bias: bool) -> Build {
         if bias {
             inputs.push(b.parameter(&sizes[..1]));
         }
-        b.node(Conv { groups, window: window.clone() }, &inputs)
+        b.node(
+            Conv {
+                groups,
+                window: window.clone(),
+            },
+            &inputs,
+        )
     })
 }
 
@@ -102,7 +117,11 @@ fn unary<O: Into<Op> + Clone + 'static>(op: O) -> Build {
     Box::new(move |b, x| b.node(op.clone(), &[x]))
 }
 
-fn with_parameter<O: Into<Op> + Clone + 'static>(op: O, sizes: &'static [usize], first: bool) -> Build {
+fn with_parameter<O: Into<Op> + Clone + 'static>(
+    op: O,
+    sizes: &'static [usize],
+    first: bool,
+) -> Build {
     Box::new(move |b, x| {
         let p = b.parameter(sizes);
         b.node(op.clone(), &if first { [p, x] } else { [x, p] })
@@ -111,34 +130,70 @@ fn with_parameter<O: Into<Op> + Clone + 'static>(op: O, sizes: &'static [usize],
 
 fn cases() -> Vec<(&'static str, Build)> {
     let window = Window::default;
-    let pads = |pads| Window { pads, ..Window::default() };
+    let pads = |pads| Window {
+        pads,
+        ..Window::default()
+    };
     let flat = |b: &mut Builder, x| b.node(Flatten, &[x]);
     vec![
         ("conv 3", conv([3, 4, 3, 3], 1, Window::same([3, 3]), true)),
-        ("conv 2, asymmetric", conv([3, 4, 2, 2], 1, pads([1, 0, 0, 2]), false)),
-        ("conv, stride 2", conv([3, 4, 3, 2], 1, pads([1, 1, 0, 1]).stride(2), true)),
+        (
+            "conv 2, asymmetric",
+            conv([3, 4, 2, 2], 1, pads([1, 0, 0, 2]), false),
+        ),
+        (
+            "conv, stride 2",
+            conv([3, 4, 3, 2], 1, pads([1, 1, 0, 1]).stride(2), true),
+        ),
         (
             "conv, strides and dilations",
-            conv([2, 4, 2, 2], 1, Window { strides: [1, 2], pads: [1; 4], dilations: [2, 3] }, true),
+            conv(
+                [2, 4, 2, 2],
+                1,
+                Window {
+                    strides: [1, 2],
+                    pads: [1; 4],
+                    dilations: [2, 3],
+                },
+                true,
+            ),
         ),
-        ("conv, groups", conv([6, 2, 3, 3], 2, Window::same([3, 3]), true)),
-        ("conv, depthwise", conv([4, 1, 3, 3], 4, Window::same([3, 3]), false)),
-        ("conv, depthwise, two each", conv([8, 1, 2, 2], 4, window(), true)),
-        ("gemm", Box::new(move |b, x| {
-            let x = flat(b, x);
-            let (w, bias) = (b.parameter(&[5, 48]), b.parameter(&[5]));
-            b.node(Gemm { transposed: true }, &[x, w, bias])
-        })),
+        (
+            "conv, groups",
+            conv([6, 2, 3, 3], 2, Window::same([3, 3]), true),
+        ),
+        (
+            "conv, depthwise",
+            conv([4, 1, 3, 3], 4, Window::same([3, 3]), false),
+        ),
+        (
+            "conv, depthwise, two each",
+            conv([8, 1, 2, 2], 4, window(), true),
+        ),
+        (
+            "gemm",
+            Box::new(move |b, x| {
+                let x = flat(b, x);
+                let (w, bias) = (b.parameter(&[5, 48]), b.parameter(&[5]));
+                b.node(Gemm { transposed: true }, &[x, w, bias])
+            }),
+        ),
         ("batch norm", Box::new(|b, x| b.norm(x))),
-        ("batch norm and rectifier", Box::new(|b, x| {
-            let y = b.norm(x);
-            b.node(Relu, &[y])
-        })),
-        ("batch norm of features", Box::new(move |b, x| {
-            let x = b.node(GlobalAveragePool, &[x]);
-            let x = flat(b, x);
-            b.norm(x)
-        })),
+        (
+            "batch norm and rectifier",
+            Box::new(|b, x| {
+                let y = b.norm(x);
+                b.node(Relu, &[y])
+            }),
+        ),
+        (
+            "batch norm of features",
+            Box::new(move |b, x| {
+                let x = b.node(GlobalAveragePool, &[x]);
+                let x = flat(b, x);
+                b.norm(x)
+            }),
+        ),
         ("relu", unary(Relu)),
         ("leaky relu", unary(LeakyRelu { alpha: 0.3 })),
         ("prelu", with_parameter(PRelu, &[4], false)),
@@ -150,63 +205,117 @@ fn cases() -> Vec<(&'static str, Build)> {
         ("identity", unary(Identity)),
         ("dropout", unary(Dropout { rate: 0.4 })),
         ("softmax of pixels", unary(Softmax)),
-        ("softmax of features", Box::new(move |b, x| {
-            let x = b.node(GlobalAveragePool, &[x]);
-            let x = flat(b, x);
-            b.node(Softmax, &[x])
-        })),
-        ("max pool", unary(MaxPool { kernel: [2, 2], window: pads([1, 0, 0, 1]).stride(2) })),
-        ("max pool, overlapping", unary(MaxPool { kernel: [3, 2], window: pads([1, 0, 1, 0]) })),
+        (
+            "softmax of features",
+            Box::new(move |b, x| {
+                let x = b.node(GlobalAveragePool, &[x]);
+                let x = flat(b, x);
+                b.node(Softmax, &[x])
+            }),
+        ),
+        (
+            "max pool",
+            unary(MaxPool {
+                kernel: [2, 2],
+                window: pads([1, 0, 0, 1]).stride(2),
+            }),
+        ),
+        (
+            "max pool, overlapping",
+            unary(MaxPool {
+                kernel: [3, 2],
+                window: pads([1, 0, 1, 0]),
+            }),
+        ),
         (
             "average pool with padding",
-            unary(AveragePool { kernel: [3, 2], window: pads([1; 4]), count_include_pad: true }),
+            unary(AveragePool {
+                kernel: [3, 2],
+                window: pads([1; 4]),
+                count_include_pad: true,
+            }),
         ),
         (
             "average pool without",
-            unary(AveragePool { kernel: [2, 2], window: pads([1, 0, 1, 1]).stride(2), count_include_pad: false }),
+            unary(AveragePool {
+                kernel: [2, 2],
+                window: pads([1, 0, 1, 1]).stride(2),
+                count_include_pad: false,
+            }),
         ),
         ("global pool", unary(GlobalAveragePool)),
-        ("reshape", Box::new(|b, x| {
-            let x = b.node(Reshape { sizes: vec![2, 2, 4, 3] }, &[x]);
-            let x = b.node(Tanh, &[x]);
-            b.node(Reshape { sizes: vec![4, 4, 3] }, &[x])
-        })),
+        (
+            "reshape",
+            Box::new(|b, x| {
+                let x = b.node(
+                    Reshape {
+                        sizes: vec![2, 2, 4, 3],
+                    },
+                    &[x],
+                );
+                let x = b.node(Tanh, &[x]);
+                b.node(
+                    Reshape {
+                        sizes: vec![4, 4, 3],
+                    },
+                    &[x],
+                )
+            }),
+        ),
         ("add to itself", Box::new(|b, x| b.node(Add, &[x, x]))),
-        ("residual", Box::new(|b, x| {
-            let y = b.node(Tanh, &[x]);
-            b.node(Add, &[x, y])
-        })),
+        (
+            "residual",
+            Box::new(|b, x| {
+                let y = b.node(Tanh, &[x]);
+                b.node(Add, &[x, y])
+            }),
+        ),
         ("add a shift", with_parameter(Add, &[4, 1, 1], true)),
         ("add a plane", with_parameter(Add, &[1, 4, 3], false)),
         ("square", Box::new(|b, x| b.node(Mul, &[x, x]))),
         ("scale", with_parameter(Mul, &[1, 4, 1, 1], true)),
         ("scale columns", with_parameter(Mul, &[3], false)),
-        ("gate", Box::new(|b, x| {
-            let gate = b.node(GlobalAveragePool, &[x]);
-            let gate = b.node(Sigmoid, &[gate]);
-            b.node(Mul, &[x, gate])
-        })),
-        ("concatenate", Box::new(|b, x| {
-            let y = b.node(Tanh, &[x]);
-            b.node(Concat::default(), &[x, y, x])
-        })),
-        ("concatenate rows", Box::new(|b, x| {
-            let y = b.node(Silu, &[x]);
-            b.node(Concat { axis: 2 }, &[x, y])
-        })),
-        ("a shared filter", Box::new(|b, x| {
-            let w = b.parameter(&[4, 4, 1, 1]);
-            let y = b.node(Conv::new(Window::default()), &[x, w]);
-            let y = b.node(Tanh, &[y]);
-            b.node(Conv::new(Window::default()), &[y, w])
-        })),
-        ("a tied matrix", Box::new(move |b, x| {
-            let x = b.node(GlobalAveragePool, &[x]);
-            let x = flat(b, x);
-            let w = b.parameter(&[2, 4]);
-            let y = b.node(Gemm { transposed: true }, &[x, w]);
-            b.node(Gemm { transposed: false }, &[y, w])
-        })),
+        (
+            "gate",
+            Box::new(|b, x| {
+                let gate = b.node(GlobalAveragePool, &[x]);
+                let gate = b.node(Sigmoid, &[gate]);
+                b.node(Mul, &[x, gate])
+            }),
+        ),
+        (
+            "concatenate",
+            Box::new(|b, x| {
+                let y = b.node(Tanh, &[x]);
+                b.node(Concat::default(), &[x, y, x])
+            }),
+        ),
+        (
+            "concatenate rows",
+            Box::new(|b, x| {
+                let y = b.node(Silu, &[x]);
+                b.node(Concat { axis: 2 }, &[x, y])
+            }),
+        ),
+        (
+            "a shared filter",
+            Box::new(|b, x| {
+                let w = b.parameter(&[4, 4, 1, 1]);
+                let y = b.node(Conv::new(Window::default()), &[x, w]);
+                let y = b.node(Tanh, &[y]);
+                b.node(Conv::new(Window::default()), &[y, w])
+            }),
+        ),
+        (
+            "a tied matrix",
+            Box::new(move |b, x| {
+                let x = b.node(GlobalAveragePool, &[x]);
+                let x = flat(b, x);
+                let w = b.parameter(&[2, 4]);
+                let y = b.node(Gemm { transposed: true }, &[x, w]);
+                b.node(Gemm { transposed: false }, &[y, w])
+            }),
+        ),
     ]
 }
 

@@ -47,7 +47,10 @@ impl Coverage {
             for node in graph.nodes() {
                 let mut values = node.inputs.iter().chain(&node.outputs);
                 let touches = values.any(|value| {
-                    spaces.axes(*value).iter().any(|dim| dim.atoms().contains(&id))
+                    spaces
+                        .axes(*value)
+                        .iter()
+                        .any(|dim| dim.atoms().contains(&id))
                 });
                 if touches {
                     Coverage::count(&mut self.widened, node.op.name());
@@ -83,7 +86,9 @@ fn random_widening(graph: &Graph, random: &mut ChaCha8Rng, met: &mut Coverage) -
         let (kind, symmetry) = random_symmetry(random);
         Coverage::count(&mut met.symmetries, kind);
         let seed = random.random();
-        steps.push(Step::Widen(widen(&spaces, name, size, mapping, symmetry, seed).unwrap()));
+        steps.push(Step::Widen(
+            widen(&spaces, name, size, mapping, symmetry, seed).unwrap(),
+        ));
     }
     steps
 }
@@ -100,7 +105,16 @@ fn random_insert(
     let layer = layers[random.random_range(0..layers.len())];
     let kernel = [None, Some(1), Some(3)][random.random_range(0..3)];
     let seed = random.random();
-    match deepen(cx, &net.graph, &net.weights, layer, kernel, seed, BATCH, inputs) {
+    match deepen(
+        cx,
+        &net.graph,
+        &net.weights,
+        layer,
+        kernel,
+        seed,
+        BATCH,
+        inputs,
+    ) {
         Ok(insert) => {
             let kind = match insert.layer {
                 Layer::Identity { norm: None, .. } => "identity",
@@ -135,9 +149,9 @@ pub fn random_plan(
     {
         steps.push(Step::Insert(insert));
         let plan = Plan::new(&net.graph, 0, steps.clone());
-        grown = apply(&net.graph, &plan).map(|growth| growth.graph().clone()).unwrap_or_else(|error| {
-            panic!("{error}\n{}\n{}", plan.to_json().unwrap(), net.graph)
-        });
+        grown = apply(&net.graph, &plan)
+            .map(|growth| growth.graph().clone())
+            .unwrap_or_else(|error| panic!("{error}\n{}\n{}", plan.to_json().unwrap(), net.graph));
     }
     if steps.is_empty() || random.random_bool(0.5) {
         let widening = random_widening(&grown, random, met);
@@ -150,8 +164,16 @@ pub fn random_plan(
 /// Names of spaces tell them apart, and those that cannot grow say so.
 fn check_spaces(graph: &Graph, met: &mut Coverage) {
     let spaces = Spaces::infer(graph);
-    let names: BTreeSet<&str> = spaces.all().iter().map(|space| space.name.as_str()).collect();
-    assert_eq!(names.len(), spaces.all().len(), "names are not unique in\n{graph}");
+    let names: BTreeSet<&str> = spaces
+        .all()
+        .iter()
+        .map(|space| space.name.as_str())
+        .collect();
+    assert_eq!(
+        names.len(),
+        spaces.all().len(),
+        "names are not unique in\n{graph}"
+    );
     for space in spaces.all().iter().filter(|space| space.refusal.is_some()) {
         let refusal = spaces.find(&space.name).unwrap_err();
         assert_eq!(Some(&refusal), space.refusal.as_ref());
@@ -164,7 +186,10 @@ fn check_copies(growth: &Growth, weights: &Weights<f64>) {
     for copies in growth.copies() {
         let tensor = weights.get(&copies.parameter).unwrap();
         for (original, copy) in &copies.pairs {
-            let (a, b) = (slice(tensor, copies.axis, *original), slice(tensor, copies.axis, *copy));
+            let (a, b) = (
+                slice(tensor, copies.axis, *original),
+                slice(tensor, copies.axis, *copy),
+            );
             assert_eq!(a, b, "{} {:?}", copies.parameter, copies);
         }
     }
@@ -175,11 +200,15 @@ pub fn slice(tensor: &net2net_core::weights::Tensor<f64>, axis: usize, at: usize
     let inner: usize = tensor.shape()[axis + 1..].iter().product();
     let length = tensor.shape()[axis] * inner;
     let blocks = tensor.data().chunks_exact(length);
-    blocks.flat_map(|block| block[at * inner..][..inner].to_vec()).collect()
+    blocks
+        .flat_map(|block| block[at * inner..][..inner].to_vec())
+        .collect()
 }
 
 fn has_noise(plan: &Plan) -> bool {
-    plan.steps.iter().any(|step| matches!(step, Step::Widen(Widen { noise: Some(_), .. })))
+    plan.steps
+        .iter()
+        .any(|step| matches!(step, Step::Widen(Widen { noise: Some(_), .. })))
 }
 
 /// Grows a network by some random plans, one after another, and checks each.
@@ -198,12 +227,19 @@ fn grow_and_check(seed: u64, blocks: usize, plans: usize, met: &mut Coverage) {
         let told = || format!("{}\n{}", plan.to_json().unwrap(), net.graph);
         let growth = apply(&net.graph, &plan).unwrap_or_else(|error| panic!("{error}\n{}", told()));
         growth.graph().validate().unwrap();
-        assert_eq!(&growth.graph().to_string().parse::<Graph>().unwrap(), growth.graph());
+        assert_eq!(
+            &growth.graph().to_string().parse::<Graph>().unwrap(),
+            growth.graph()
+        );
         assert!(plan.is_exact());
         let weights = growth.weights(&net.weights).unwrap();
         let (old, new) = ((&net.graph, &net.weights), (growth.graph(), &weights));
         let evidence = compare(&mut cx, old, new, BATCH, &inputs).unwrap();
-        assert!(evidence[0].scale > 0.0 && evidence[0].scale.is_finite(), "{}", told());
+        assert!(
+            evidence[0].scale > 0.0 && evidence[0].scale.is_finite(),
+            "{}",
+            told()
+        );
         for output in evidence {
             assert!(output.max_rel < TOLERANCE, "{output:?}\n{}", told());
         }
@@ -215,7 +251,10 @@ fn grow_and_check(seed: u64, blocks: usize, plans: usize, met: &mut Coverage) {
         if !has_noise(&plan) {
             check_copies(&growth, &weights);
         }
-        net = Net { graph: growth.graph().clone(), weights };
+        net = Net {
+            graph: growth.graph().clone(),
+            weights,
+        };
     }
 }
 
@@ -226,7 +265,12 @@ fn growth_keeps_the_function_of_random_networks() {
     let config = super::config(2500);
     let run = |runner: &mut TestRunner| {
         runner.run(&cases, |(seed, blocks, plans)| {
-            grow_and_check(seed, blocks, plans, &mut met.lock().unwrap_or_else(|e| e.into_inner()));
+            grow_and_check(
+                seed,
+                blocks,
+                plans,
+                &mut met.lock().unwrap_or_else(|e| e.into_inner()),
+            );
             Ok(())
         })
     };
@@ -234,12 +278,27 @@ fn growth_keeps_the_function_of_random_networks() {
     let met = met.into_inner().unwrap();
     let all: BTreeSet<&str> = OPERATORS.iter().map(|line| line.name).collect();
     let widened: BTreeSet<&str> = met.widened.keys().copied().collect();
-    assert_eq!(widened, all, "no space was widened through some operators: {:?}", met.widened);
-    let kinds = ["factor", "identity", "identity with norm", "residual", "residual with norm"];
+    assert_eq!(
+        widened, all,
+        "no space was widened through some operators: {:?}",
+        met.widened
+    );
+    let kinds = [
+        "factor",
+        "identity",
+        "identity with norm",
+        "residual",
+        "residual with norm",
+    ];
     let inserted: Vec<&str> = met.inserted.keys().copied().collect();
     assert_eq!(inserted, kinds);
     let symmetries: Vec<&str> = met.symmetries.keys().copied().collect();
     assert_eq!(symmetries, ["default", "even", "uneven", "zero-sum"]);
-    assert!(met.widened.values().chain(met.inserted.values()).all(|count| *count >= 20));
+    assert!(
+        met.widened
+            .values()
+            .chain(met.inserted.values())
+            .all(|count| *count >= 20)
+    );
     assert!(met.refused > 100, "only {} refusals", met.refused);
 }

@@ -25,8 +25,7 @@ fn a_deep_chain_shares_memory() {
     );
     let graph: Graph = text.parse().unwrap();
     let weights = random_weights(&graph, 0);
-    let trainer =
-        Trainer::new(&graph, &weights, &OptimizerState::default(), options(0.0)).unwrap();
+    let trainer = Trainer::new(&graph, &weights, &OptimizerState::default(), options(0.0)).unwrap();
     let memory = trainer.memory();
     // Activations of 20 rectifiers stay for the backward pass; gradients and the rest are shared.
     let image = BATCH * 4 * 64 * size_of::<f64>();
@@ -51,7 +50,11 @@ fn shared_memory_changes_nothing(seed: u64, blocks: usize) {
         let scale = expected.iter().fold(1e-300, |m: f64, x| m.max(x.abs()));
         for (a, b) in found[0].iter().zip(expected) {
             // A batch normalisation fused with its rectifier may round otherwise.
-            assert!((a - b).abs() <= 1e-13 * scale, "{name}: {a} and {b}\n{}", net.graph);
+            assert!(
+                (a - b).abs() <= 1e-13 * scale,
+                "{name}: {a} and {b}\n{}",
+                net.graph
+            );
         }
     }
 }
@@ -75,15 +78,24 @@ fn gradients_over_shared_memory_agree_with_gradients_without() {
         outputs.extend(net.graph.value_ids());
         let open = net.graph.with_outputs(&outputs);
         let gradients = |graph: &Graph| {
-            let mut trainer =
-                Trainer::new(graph, &net.weights, &OptimizerState::default(), options(0.0)).unwrap();
+            let mut trainer = Trainer::new(
+                graph,
+                &net.weights,
+                &OptimizerState::default(),
+                options(0.0),
+            )
+            .unwrap();
             trainer.gradients_by_name(&inputs[0], &LABELS).unwrap()
         };
         let ((loss, shared), (open_loss, open)) = (gradients(&net.graph), gradients(&open));
         assert!((loss - open_loss).abs() < 1e-12);
         for (name, tensor) in shared.iter() {
             for (a, b) in tensor.data().iter().zip(open.get(name).unwrap().data()) {
-                assert!((a - b).abs() < 1e-11 * (1.0 + a.abs()), "{name} {a} {b} seed {seed}\n{}", net.graph);
+                assert!(
+                    (a - b).abs() < 1e-11 * (1.0 + a.abs()),
+                    "{name} {a} {b} seed {seed}\n{}",
+                    net.graph
+                );
             }
         }
     }

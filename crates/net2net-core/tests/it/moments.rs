@@ -19,7 +19,10 @@ fn trained(graph: &Graph, weights: &Weights<f64>) -> Weights<f64> {
     let roles = graph.parameter_roles();
     let mut kept = Weights::default();
     for (name, tensor) in weights.iter() {
-        if roles.get(&graph.find(name).unwrap()).is_none_or(|role| role.is_trained()) {
+        if roles
+            .get(&graph.find(name).unwrap())
+            .is_none_or(|role| role.is_trained())
+        {
             kept.insert(name, tensor.clone());
         }
     }
@@ -39,8 +42,11 @@ fn gradient_follows(seed: u64, blocks: usize) {
         .filter_map(|space| {
             let old = space.size.fixed().unwrap();
             let size = old + random.random_range(0..=old);
-            let symmetry =
-                if random.random_bool(0.7) { Symmetry::Even } else { Symmetry::default() };
+            let symmetry = if random.random_bool(0.7) {
+                Symmetry::Even
+            } else {
+                Symmetry::default()
+            };
             let seed = random.random();
             let step = widen(&spaces, &space.name, size, Mapping::Random, symmetry, seed);
             (size > old).then(|| Step::Widen(step.unwrap()))
@@ -57,15 +63,26 @@ fn gradient_follows(seed: u64, blocks: usize) {
     let old = trained(&net.graph, &gradients(&net.graph, &net.weights));
     let grown_weights = growth.weights(&net.weights).unwrap();
     let new = trained(growth.graph(), &gradients(growth.graph(), &grown_weights));
-    let state = OptimizerState { steps: 1, moments: BTreeMap::from([(Moment::First, old)]) };
+    let state = OptimizerState {
+        steps: 1,
+        moments: BTreeMap::from([(Moment::First, old)]),
+    };
     let grown = &growth.optimizer_state(&state).unwrap().moments[&Moment::First];
-    let scale = new.iter().flat_map(|(_, t)| t.data()).fold(0.0, |m: f64, x| m.max(x.abs()));
+    let scale = new
+        .iter()
+        .flat_map(|(_, t)| t.data())
+        .fold(0.0, |m: f64, x| m.max(x.abs()));
     assert_eq!(grown.len(), new.len());
     for (name, tensor) in new.iter() {
         let expected = grown.get(name).unwrap();
         assert_eq!(tensor.shape(), expected.shape());
         for (a, b) in tensor.data().iter().zip(expected.data()) {
-            assert!((a - b).abs() < 1e-10 * scale, "{name}: {a} is not {b}; seed {seed}, {blocks} blocks\n{}\n{}", plan.to_json().unwrap(), net.graph);
+            assert!(
+                (a - b).abs() < 1e-10 * scale,
+                "{name}: {a} is not {b}; seed {seed}, {blocks} blocks\n{}\n{}",
+                plan.to_json().unwrap(),
+                net.graph
+            );
         }
     }
 }
@@ -91,18 +108,26 @@ fn even_copies_divide_producers_moments_and_keep_readers() {
     let insert = Insert {
         after: "act".into(),
         name: "new".into(),
-        layer: Layer::Identity { kernel: [1, 1], norm: None },
+        layer: Layer::Identity {
+            kernel: [1, 1],
+            norm: None,
+        },
     };
     let plan = Plan::new(&graph, 0, vec![Step::Widen(step), Step::Insert(insert)]);
     let growth = apply(&graph, &plan).unwrap();
     let tensor = |sizes: &[usize], data: Vec<f64>| Tensor::new(sizes.to_vec(), data).unwrap();
     let mut moments = Weights::default();
-    moments.insert("a.weight", tensor(&[3, 4], (0..12).map(|x| 36.0 * x as f64).collect()));
+    moments.insert(
+        "a.weight",
+        tensor(&[3, 4], (0..12).map(|x| 36.0 * x as f64).collect()),
+    );
     moments.insert("a.bias", tensor(&[3], vec![36.0, 72.0, 144.0]));
     moments.insert("b.weight", tensor(&[3, 3], (0..9).map(f64::from).collect()));
     let state = OptimizerState {
         steps: 11,
-        moments: [Moment::First, Moment::Second].map(|m| (m, moments.clone())).into(),
+        moments: [Moment::First, Moment::Second]
+            .map(|m| (m, moments.clone()))
+            .into(),
     };
     let grown = growth.optimizer_state(&state).unwrap();
     assert_eq!(grown.steps, 11);
@@ -110,14 +135,35 @@ fn even_copies_divide_producers_moments_and_keep_readers() {
     let second = &grown.moments[&Moment::Second];
     let close = |found: &[f64], expected: &[f64]| {
         assert_eq!(found.len(), expected.len());
-        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .zip(expected)
+                .all(|(a, b)| (a - b).abs() < 1e-12),
+            "{found:?}"
+        );
     };
-    close(first.get("a.bias").unwrap().data(), &[12.0, 36.0, 144.0, 12.0, 36.0, 12.0]);
-    close(second.get("a.bias").unwrap().data(), &[4.0, 18.0, 144.0, 4.0, 18.0, 4.0]);
-    close(&first.get("a.weight").unwrap().data()[..4], &[0.0, 12.0, 24.0, 36.0]);
+    close(
+        first.get("a.bias").unwrap().data(),
+        &[12.0, 36.0, 144.0, 12.0, 36.0, 12.0],
+    );
+    close(
+        second.get("a.bias").unwrap().data(),
+        &[4.0, 18.0, 144.0, 4.0, 18.0, 4.0],
+    );
+    close(
+        &first.get("a.weight").unwrap().data()[..4],
+        &[0.0, 12.0, 24.0, 36.0],
+    );
     for readers in [first, second] {
-        close(&readers.get("b.weight").unwrap().data()[..6], &[0.0, 1.0, 2.0, 0.0, 1.0, 0.0]);
-        assert_eq!(readers.get("new.weight").unwrap(), &Tensor::full(&[6, 6], 0.0));
+        close(
+            &readers.get("b.weight").unwrap().data()[..6],
+            &[0.0, 1.0, 2.0, 0.0, 1.0, 0.0],
+        );
+        assert_eq!(
+            readers.get("new.weight").unwrap(),
+            &Tensor::full(&[6, 6], 0.0)
+        );
     }
 }
 
@@ -136,10 +182,24 @@ fn a_grown_trainer_takes_the_grown_step() {
     let spaces = Spaces::infer(&net.graph);
     let space = spaces.growable().next().unwrap();
     let size = space.size.fixed().unwrap() * 2;
-    let step = widen(&spaces, &space.name, size, Mapping::Uniform, Symmetry::Even, 0).unwrap();
-    let growth = apply(&net.graph, &Plan::new(&net.graph, 0, vec![Step::Widen(step)])).unwrap();
-    let (grown, grown_state) =
-        (growth.weights(&weights).unwrap(), growth.optimizer_state(&state).unwrap());
+    let step = widen(
+        &spaces,
+        &space.name,
+        size,
+        Mapping::Uniform,
+        Symmetry::Even,
+        0,
+    )
+    .unwrap();
+    let growth = apply(
+        &net.graph,
+        &Plan::new(&net.graph, 0, vec![Step::Widen(step)]),
+    )
+    .unwrap();
+    let (grown, grown_state) = (
+        growth.weights(&weights).unwrap(),
+        growth.optimizer_state(&state).unwrap(),
+    );
     let mut grown_trainer =
         Trainer::new(growth.graph(), &grown, &grown_state, options(0.9)).unwrap();
     assert_eq!(grown_trainer.steps(), 3);

@@ -46,20 +46,32 @@ fn setting(options: TrainerOptions) -> Setting {
 
 fn trained(graph: &Graph) -> Vec<(String, Role)> {
     let roles = graph.parameter_roles();
-    let named = graph.parameters().map(|id| (graph.get(id).name.clone(), roles[&id]));
+    let named = graph
+        .parameters()
+        .map(|id| (graph.get(id).name.clone(), roles[&id]));
     named.filter(|(_, role)| role.is_trained()).collect()
 }
 
 fn assert_close(name: &str, found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
     for (a, b) in found.iter().zip(expected) {
-        assert!((a - b).abs() < 1e-12 * (1.0 + b.abs()), "{name}: {a} is not {b}");
+        assert!(
+            (a - b).abs() < 1e-12 * (1.0 + b.abs()),
+            "{name}: {a} is not {b}"
+        );
     }
 }
 
 /// Three steps by `rule(step, parameter, gradient, two moments, decay)` and by the trainer.
-fn follows(config: OptimizerConfig, decay: f64, rule: &dyn Fn(i32, &mut f64, f64, &mut [f64; 2], f64)) {
-    let mut s = setting(TrainerOptions { optimizer: config, ..options(0.0) });
+fn follows(
+    config: OptimizerConfig,
+    decay: f64,
+    rule: impl Fn(i32, &mut f64, f64, &mut [f64; 2], f64),
+) {
+    let mut s = setting(TrainerOptions {
+        optimizer: config,
+        ..options(0.0)
+    });
     let names = trained(&s.graph);
     let mut expected = s.trainer.weights();
     let mut moments: Vec<Vec<[f64; 2]>> = names
@@ -88,26 +100,41 @@ fn follows(config: OptimizerConfig, decay: f64, rule: &dyn Fn(i32, &mut f64, f64
 #[test]
 fn sgd_and_nesterov_follow_their_formulas() {
     for nesterov in [false, true] {
-        let config = OptimizerConfig::Sgd { momentum: 0.8, nesterov, weight_decay: 0.1 };
-        follows(config, 0.1, &|_, p, g, m, decay| {
+        let config = OptimizerConfig::Sgd {
+            momentum: 0.8,
+            nesterov,
+            weight_decay: 0.1,
+        };
+        follows(config, 0.1, |_, p, g, m, decay| {
             let g = g + decay * *p;
             m[0] = 0.8 * m[0] + g;
             *p -= 0.05 * if nesterov { g + 0.8 * m[0] } else { m[0] };
         });
     }
-    let plain = OptimizerConfig::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
-    follows(plain, 0.0, &|_, p, g, _, _| *p -= 0.05 * g);
+    let plain = OptimizerConfig::Sgd {
+        momentum: 0.0,
+        nesterov: false,
+        weight_decay: 0.0,
+    };
+    follows(plain, 0.0, |_, p, g, _, _| *p -= 0.05 * g);
 }
 
 #[test]
 fn adamw_follows_its_formula() {
-    let config =
-        OptimizerConfig::AdamW { beta1: 0.8, beta2: 0.95, epsilon: 1e-6, weight_decay: 0.1 };
-    follows(config, 0.1, &|step, p, g, m, decay| {
+    let config = OptimizerConfig::AdamW {
+        beta1: 0.8,
+        beta2: 0.95,
+        epsilon: 1e-6,
+        weight_decay: 0.1,
+    };
+    follows(config, 0.1, |step, p, g, m, decay| {
         *p *= 1.0 - 0.05 * decay;
         m[0] = 0.8 * m[0] + 0.2 * g;
         m[1] = 0.95 * m[1] + 0.05 * g * g;
-        let (mean, square) = (m[0] / (1.0 - 0.8f64.powi(step)), m[1] / (1.0 - 0.95f64.powi(step)));
+        let (mean, square) = (
+            m[0] / (1.0 - 0.8f64.powi(step)),
+            m[1] / (1.0 - 0.95f64.powi(step)),
+        );
         *p -= 0.05 * mean / (square.sqrt() + 1e-6);
     });
 }
@@ -115,7 +142,10 @@ fn adamw_follows_its_formula() {
 #[test]
 fn a_large_gradient_is_scaled_to_the_limit_and_a_small_one_is_not() {
     for (limit, scales) in [(1e-2, true), (1e6, false)] {
-        let mut s = setting(TrainerOptions { gradient_clip: Some(limit), ..options(0.0) });
+        let mut s = setting(TrainerOptions {
+            gradient_clip: Some(limit),
+            ..options(0.0)
+        });
         let before = s.trainer.weights();
         let (_, gradients) = s.trainer.gradients_by_name(&s.x, &LABELS).unwrap();
         let squares = gradients.iter().flat_map(|(_, g)| g.data()).map(|g| g * g);
@@ -127,8 +157,10 @@ fn a_large_gradient_is_scaled_to_the_limit_and_a_small_one_is_not() {
         for (name, _) in trained(&s.graph) {
             let moved = before.get(&name).unwrap().data().iter();
             let gradient = gradients.get(&name).unwrap().data();
-            let expected: Vec<f64> =
-                moved.zip(gradient).map(|(p, g)| p - 0.5 * factor * g).collect();
+            let expected: Vec<f64> = moved
+                .zip(gradient)
+                .map(|(p, g)| p - 0.5 * factor * g)
+                .collect();
             assert_close(&name, after.get(&name).unwrap().data(), &expected);
         }
     }
@@ -140,9 +172,14 @@ fn label_smoothing_spreads_a_share_of_the_target() {
     let weights = random_weights(&graph, 3);
     let x = inputs(&graph, BATCH, 3);
     let mut cx = Context::new(1).unwrap();
-    let logits = evaluate(&mut cx, &graph, &weights, BATCH, &[&x[0]]).unwrap().remove(0);
+    let logits = evaluate(&mut cx, &graph, &weights, BATCH, &[&x[0]])
+        .unwrap()
+        .remove(0);
     for smoothing in [0.0, 0.3] {
-        let options = TrainerOptions { label_smoothing: smoothing, ..options(0.0) };
+        let options = TrainerOptions {
+            label_smoothing: smoothing,
+            ..options(0.0)
+        };
         let mut trainer =
             Trainer::new(&graph, &weights, &OptimizerState::default(), options).unwrap();
         let (loss, _) = trainer.gradients_by_name(&x[0], &LABELS).unwrap();
@@ -150,7 +187,11 @@ fn label_smoothing_spreads_a_share_of_the_target() {
         for (row, label) in logits.chunks_exact(3).zip(LABELS) {
             let sum: f64 = row.iter().map(|x| x.exp()).sum();
             for (class, logit) in row.iter().enumerate() {
-                let hit = if class == label as usize { 1.0 - smoothing } else { 0.0 };
+                let hit = if class == label as usize {
+                    1.0 - smoothing
+                } else {
+                    0.0
+                };
                 expected -= (hit + smoothing / 3.0) * (logit - sum.ln()) / BATCH as f64;
             }
         }
@@ -167,7 +208,9 @@ fn running_statistics_move_towards_the_batchs() {
     let weights: Weights<f64> = s.trainer.weights();
     let conv = s.graph.with_outputs(&[s.graph.find("conv").unwrap()]);
     let mut cx = Context::new(1).unwrap();
-    let y = evaluate(&mut cx, &conv, &weights, BATCH, &[&s.x]).unwrap().remove(0);
+    let y = evaluate(&mut cx, &conv, &weights, BATCH, &[&s.x])
+        .unwrap()
+        .remove(0);
     s.trainer.step(&s.x, &LABELS, 0.1).unwrap();
     let after = s.trainer.weights();
     for channel in 0..3 {
@@ -180,7 +223,10 @@ fn running_statistics_move_towards_the_batchs() {
             let old = weights.get(name).unwrap().data()[channel];
             let expected = 0.7 * old + 0.3 * batch;
             let found = after.get(name).unwrap().data()[channel];
-            assert!((found - expected).abs() < 1e-12, "{name}: {found} is not {expected}");
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{name}: {found} is not {expected}"
+            );
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Random valid networks that use every operator, always ending in logits.
 
+mod blocks;
+
 use std::collections::BTreeSet;
 
 use net2net_core::graph::{Graph, Shape, ValueId};
 use net2net_core::ops::{
-    Add, AveragePool, BatchNorm, Concat, Conv, Dropout, Flatten, Gelu, Gemm, GlobalAveragePool,
-    Identity, LeakyRelu, MaxPool, Mul, OPERATORS, Op, PRelu, Relu, Reshape, Role, Sigmoid, Silu,
-    Softmax, Tanh, Window,
+    AveragePool, BatchNorm, Conv, Flatten, Gelu, Gemm, GlobalAveragePool, Identity, LeakyRelu,
+    MaxPool, OPERATORS, Op, PRelu, Relu, Role, Sigmoid, Silu, Softmax, Tanh, Window,
 };
 use net2net_core::weights::{Weights, initialize, normal, stream};
 use rand::RngExt;
@@ -54,7 +55,11 @@ pub fn random_net(seed: u64, blocks: usize, still: bool) -> Net {
         extra: Vec::new(),
         still,
     };
-    let logits = if maker.chance(0.2) { maker.flat_net(blocks) } else { maker.image_net(blocks) };
+    let logits = if maker.chance(0.2) {
+        maker.flat_net(blocks)
+    } else {
+        maker.image_net(blocks)
+    };
     maker.graph.output(logits);
     if maker.chance(0.25) {
         let extra = if maker.chance(0.5) {
@@ -66,7 +71,10 @@ pub fn random_net(seed: u64, blocks: usize, still: bool) -> Net {
         maker.graph.output(extra);
     }
     let weights = random_weights(&maker.graph, seed);
-    Net { graph: maker.graph, weights }
+    Net {
+        graph: maker.graph,
+        weights,
+    }
 }
 
 /// Random weights of every role: nothing at its initial zero or one.
@@ -127,7 +135,9 @@ impl Maker {
 
     fn parameter(&mut self, kind: &str, sizes: &[usize]) -> ValueId {
         self.count += 1;
-        self.graph.parameter(format!("p{}.{kind}", self.count), sizes).unwrap()
+        self.graph
+            .parameter(format!("p{}.{kind}", self.count), sizes)
+            .unwrap()
     }
 
     fn flat_net(&mut self, blocks: usize) -> ValueId {
@@ -143,7 +153,10 @@ impl Maker {
     fn image_net(&mut self, blocks: usize) -> ValueId {
         let (h, w) = (4 + self.below(4), 4 + self.below(4));
         let channels = 1 + self.below(3);
-        let mut x = self.graph.input("x", Shape::batched(&[channels, h, w])).unwrap();
+        let mut x = self
+            .graph
+            .input("x", Shape::batched(&[channels, h, w]))
+            .unwrap();
         if self.chance(0.9) {
             let out = self.channels();
             x = self.layer(x, out);
@@ -177,7 +190,11 @@ impl Maker {
     fn gemm(&mut self, x: ValueId, out: usize) -> ValueId {
         let features = self.sizes(x)[0];
         let transposed = self.chance(0.5);
-        let sizes = if transposed { [out, features] } else { [features, out] };
+        let sizes = if transposed {
+            [out, features]
+        } else {
+            [features, out]
+        };
         let mut inputs = vec![x, self.parameter("weight", &sizes)];
         if self.chance(0.7) {
             inputs.push(self.parameter("bias", &[out]));
@@ -185,7 +202,14 @@ impl Maker {
         self.node(Gemm { transposed }, &inputs)
     }
 
-    fn conv(&mut self, x: ValueId, out: usize, groups: usize, k: [usize; 2], window: Window) -> ValueId {
+    fn conv(
+        &mut self,
+        x: ValueId,
+        out: usize,
+        groups: usize,
+        k: [usize; 2],
+        window: Window,
+    ) -> ValueId {
         let channels = self.sizes(x)[0];
         let weight = self.parameter("weight", &[out, channels / groups, k[0], k[1]]);
         let mut inputs = vec![x, weight];
@@ -199,9 +223,22 @@ impl Maker {
     fn same(&mut self) -> ([usize; 2], Window) {
         match self.below(5) {
             0 => ([1, 1], Window::default()),
-            1 => ([2, 2], Window { pads: [1, 0, 0, 1], ..Window::default() }),
+            1 => (
+                [2, 2],
+                Window {
+                    pads: [1, 0, 0, 1],
+                    ..Window::default()
+                },
+            ),
             2 => ([1, 3], Window::same([1, 3])),
-            3 => ([3, 3], Window { pads: [2; 4], dilations: [2, 2], ..Window::default() }),
+            3 => (
+                [3, 3],
+                Window {
+                    pads: [2; 4],
+                    dilations: [2, 2],
+                    ..Window::default()
+                },
+            ),
             _ => ([3, 3], Window::same([3, 3])),
         }
     }
@@ -218,7 +255,13 @@ impl Maker {
             inputs.push(self.parameter(kind, &[c]));
         }
         let momentum = if self.chance(0.5) { 0.9 } else { 0.7 };
-        self.node(BatchNorm { momentum, ..BatchNorm::default() }, &inputs)
+        self.node(
+            BatchNorm {
+                momentum,
+                ..BatchNorm::default()
+            },
+            &inputs,
+        )
     }
 
     fn activation(&mut self, x: ValueId) -> ValueId {
@@ -257,224 +300,38 @@ impl Maker {
         if h < 3 || w < 3 {
             return x;
         }
-        let pads = if self.chance(0.5) { [1, 0, 1, 1] } else { [0; 4] };
-        let window = Window { strides: stride, pads, ..Window::default() };
+        let pads = if self.chance(0.5) {
+            [1, 0, 1, 1]
+        } else {
+            [0; 4]
+        };
+        let window = Window {
+            strides: stride,
+            pads,
+            ..Window::default()
+        };
         if self.chance(0.5) {
             let dilations = if self.chance(0.3) { [2, 1] } else { [1, 1] };
-            self.node(MaxPool { kernel: [2, 2], window: Window { dilations, ..window } }, &[x])
+            self.node(
+                MaxPool {
+                    kernel: [2, 2],
+                    window: Window {
+                        dilations,
+                        ..window
+                    },
+                },
+                &[x],
+            )
         } else {
             let count_include_pad = self.chance(0.5);
-            self.node(AveragePool { kernel: [3, 2], window, count_include_pad }, &[x])
-        }
-    }
-
-    fn image_block(&mut self, x: ValueId) -> ValueId {
-        let [c, h, w] = self.sizes(x)[..] else { unreachable!() };
-        let out = self.channels();
-        match self.below(13) {
-            0 => self.layer(x, out),
-            1 => {
-                let stride = 1 + self.below(2);
-                let pads = [self.below(2), self.below(2), self.below(2), self.below(2)];
-                let side = 1 + self.below(2);
-                let window = Window { pads, ..Window::default() }.stride(stride);
-                let y = self.conv(x, out, 1, [side, side.min(w)], window);
-                self.activation(y)
-            }
-            2 => {
-                // Depthwise, perhaps with a multiplier, then pointwise.
-                let (kernel, window) = self.same();
-                let multiplier = 1 + self.below(2);
-                let y = self.conv(x, c * multiplier, c, kernel, window);
-                let y = self.norm(y);
-                self.conv(y, out, 1, [1, 1], Window::default())
-            }
-            3 => {
-                let y = self.layer(x, 4);
-                let out = 2 * (1 + self.below(3));
-                let (kernel, window) = self.same();
-                let y = self.conv(y, out, 2, kernel, window);
-                self.activation(y)
-            }
-            4 | 5 => self.residual(x, out),
-            6 => self.branches(x),
-            7 => self.squeeze_and_excitation(x),
-            8 => self.pool(x),
-            9 => self.broadcast(x),
-            10 => self.shared(x),
-            11 => self.reshaped(x, h * w),
-            _ if self.chance(0.5) && !self.still => {
-                let rate = if self.chance(0.5) { 0.5 } else { 0.2 };
-                self.node(Dropout { rate }, &[x])
-            }
-            _ => {
-                // Attention over columns: the channels go through a softmax along another axis.
-                let weights = self.node(Softmax, &[x]);
-                self.node(Mul, &[x, weights])
-            }
-        }
-    }
-
-    /// A residual stream of one or two blocks, after a projection where the sizes differ.
-    fn residual(&mut self, x: ValueId, out: usize) -> ValueId {
-        let c = self.sizes(x)[0];
-        let mut stream = if c == out { x } else { self.same_conv(x, out) };
-        for _ in 0..1 + self.below(2) {
-            let inner = self.channels();
-            let y = self.layer(stream, inner);
-            let y = self.same_conv(y, out);
-            stream = self.node(Add, &[stream, y]);
-            if self.chance(0.5) {
-                stream = self.activation(stream);
-            }
-        }
-        stream
-    }
-
-    /// A concatenation of branches, perhaps added to another that is cut elsewhere.
-    fn branches(&mut self, x: ValueId) -> ValueId {
-        let concat = |maker: &mut Maker, parts: &[usize]| {
-            let parts: Vec<ValueId> = parts.iter().map(|c| maker.layer(x, *c)).collect();
-            maker.node(Concat::default(), &parts)
-        };
-        let first = concat(self, &[2, 3]);
-        match self.below(4) {
-            0 => first,
-            1 => {
-                let second = concat(self, &[1, 2, 2]);
-                self.node(Add, &[first, second])
-            }
-            2 => {
-                let y = self.layer(first, 5);
-                self.node(Add, &[first, y])
-            }
-            _ => self.node(Concat::default(), &[first, x, x]),
-        }
-    }
-
-    fn squeeze_and_excitation(&mut self, x: ValueId) -> ValueId {
-        let c = self.sizes(x)[0];
-        let inner = self.channels();
-        let mut gate = self.node(GlobalAveragePool, &[x]);
-        if self.chance(0.5) {
-            gate = self.conv(gate, inner, 1, [1, 1], Window::default());
-            gate = self.node(Relu, &[gate]);
-            gate = self.conv(gate, c, 1, [1, 1], Window::default());
-        } else {
-            gate = self.node(Flatten, &[gate]);
-            gate = self.gemm(gate, inner);
-            gate = self.node(Silu, &[gate]);
-            gate = self.gemm(gate, c);
-            gate = self.node(Reshape { sizes: vec![c, 1, 1] }, &[gate]);
-        }
-        gate = self.node(Sigmoid, &[gate]);
-        if self.chance(0.3) {
-            return self.node(Add, &[gate, x]);
-        }
-        self.node(Mul, &[x, gate])
-    }
-
-    /// A parameter that is added or multiplied with broadcasting.
-    fn broadcast(&mut self, x: ValueId) -> ValueId {
-        let [c, h, w] = self.sizes(x)[..] else { unreachable!() };
-        let sizes = match self.below(5) {
-            0 => vec![c, 1, 1],
-            1 => vec![1, c, 1, 1],
-            2 => vec![c, h, w],
-            3 => vec![w],
-            _ => vec![1, 1, 1],
-        };
-        let parameter = self.parameter("broadcast", &sizes);
-        let inputs = if self.chance(0.5) { [x, parameter] } else { [parameter, x] };
-        if self.chance(0.5) { self.node(Add, &inputs) } else { self.node(Mul, &inputs) }
-    }
-
-    /// Two convolutions with one weight: side by side or one after the other.
-    fn shared(&mut self, x: ValueId) -> ValueId {
-        let c = self.sizes(x)[0];
-        if self.chance(0.5) {
-            let weight = self.parameter("weight", &[c, c, 3, 3]);
-            let op = Conv::new(Window::same([3, 3]));
-            let y = self.node(op.clone(), &[x, weight]);
-            let y = self.activation(y);
-            return self.node(op, &[y, weight]);
-        }
-        let y = self.layer(x, c);
-        let out = self.channels();
-        let weight = self.parameter("weight", &[out, c, 1, 1]);
-        let op = Conv::new(Window::default());
-        let (a, b) = (self.node(op.clone(), &[x, weight]), self.node(op, &[y, weight]));
-        if self.chance(0.5) {
-            self.node(Add, &[a, b])
-        } else {
-            self.node(Concat::default(), &[a, b])
-        }
-    }
-
-    /// Channels cut into factors or merged with pixels, something done to them, and back.
-    fn reshaped(&mut self, x: ValueId, pixels: usize) -> ValueId {
-        let [h, w] = [self.sizes(x)[1], self.sizes(x)[2]];
-        let y = self.layer(x, 6);
-        match self.below(4) {
-            0 => {
-                let y = self.node(Reshape { sizes: vec![2, 3, h, w] }, &[y]);
-                let scale = self.parameter("scale", &[2, 1, 1, 1]);
-                let y = self.node(Mul, &[y, scale]);
-                self.node(Reshape { sizes: vec![6, h, w] }, &[y])
-            }
-            1 => {
-                // Wider within each of two groups.
-                let z = self.layer(x, 4);
-                let y = self.node(Reshape { sizes: vec![2, 3, h, w] }, &[y]);
-                let z = self.node(Reshape { sizes: vec![2, 2, h, w] }, &[z]);
-                let y = self.node(Concat { axis: 2 }, &[y, z]);
-                self.node(Reshape { sizes: vec![10, h, w] }, &[y])
-            }
-            2 => {
-                let y = self.node(Reshape { sizes: vec![6 * pixels] }, &[y]);
-                let y = self.activation(y);
-                self.node(Reshape { sizes: vec![6, h, w] }, &[y])
-            }
-            _ => {
-                let y = self.node(Reshape { sizes: vec![6, pixels] }, &[y]);
-                let y = self.norm(y);
-                self.node(Reshape { sizes: vec![6, h, w] }, &[y])
-            }
-        }
-    }
-
-    fn flat_block(&mut self, x: ValueId) -> ValueId {
-        let c = self.sizes(x)[0];
-        let out = self.channels();
-        match self.below(6) {
-            0 | 1 => {
-                let y = self.gemm(x, out);
-                let y = if self.chance(0.5) { self.norm(y) } else { y };
-                self.activation(y)
-            }
-            2 => {
-                let y = self.gemm(x, out);
-                let y = self.activation(y);
-                let y = self.gemm(y, c);
-                self.node(Add, &[y, x])
-            }
-            3 => {
-                // A tied pair: its inner units cannot grow.
-                let weight = self.parameter("weight", &[out, c]);
-                let y = self.node(Gemm { transposed: true }, &[x, weight]);
-                let y = self.activation(y);
-                self.node(Gemm { transposed: false }, &[y, weight])
-            }
-            4 => {
-                let gate = self.gemm(x, c);
-                let gate = self.node(Softmax, &[gate]);
-                self.node(Mul, &[gate, x])
-            }
-            _ => {
-                let y = self.gemm(x, 2);
-                let y = self.node(Concat::default(), &[y, x]);
-                self.activation(y)
-            }
+            self.node(
+                AveragePool {
+                    kernel: [3, 2],
+                    window,
+                    count_include_pad,
+                },
+                &[x],
+            )
         }
     }
 }

@@ -28,8 +28,14 @@ fn grow(net: &Net, steps: Vec<Step>) -> Net {
     let mut cx = Context::new(1).unwrap();
     let (old, new) = ((&net.graph, &net.weights), (growth.graph(), &weights));
     let evidence = compare(&mut cx, old, new, BATCH, &slices(&x)).unwrap();
-    assert!(evidence.iter().all(|e| e.max_rel < TOLERANCE), "{evidence:?}");
-    Net { graph: growth.graph().clone(), weights }
+    assert!(
+        evidence.iter().all(|e| e.max_rel < TOLERANCE),
+        "{evidence:?}"
+    );
+    Net {
+        graph: growth.graph().clone(),
+        weights,
+    }
 }
 
 /// The factor took over the output's name, and with it the name of the output's own weight.
@@ -42,11 +48,23 @@ fn a_classifier_can_be_factored_whose_weight_is_named_after_it() {
     let mut cx = Context::new(1).unwrap();
     let x = inputs(&net.graph, BATCH, 1);
     for depth in 1..=3 {
-        let insert =
-            deepen(&mut cx, &net.graph, &net.weights, "fc", None, 0, BATCH, &slices(&x)).unwrap();
+        let insert = deepen(
+            &mut cx,
+            &net.graph,
+            &net.weights,
+            "fc",
+            None,
+            0,
+            BATCH,
+            &slices(&x),
+        )
+        .unwrap();
         net = grow(&net, vec![Step::Insert(insert)]);
         assert!(net.graph.find(&format!("fc.deeper{depth}.weight")).is_ok());
-        assert_eq!(net.graph.node_name(net.graph.node_ids().last().unwrap()), "fc");
+        assert_eq!(
+            net.graph.node_name(net.graph.node_ids().last().unwrap()),
+            "fc"
+        );
     }
 }
 
@@ -117,9 +135,16 @@ fn copies_are_found_after_later_passes_moved_them() {
     // `d.w` has b's copies behind a's units, which are more now.
     let d = weights.get("d.w").unwrap();
     let mut found = 0;
-    for copies in growth.copies().iter().filter(|copies| copies.parameter == "d.w") {
+    for copies in growth
+        .copies()
+        .iter()
+        .filter(|copies| copies.parameter == "d.w")
+    {
         for (original, copy) in &copies.pairs {
-            assert_eq!(slice(d, copies.axis, *original), slice(d, copies.axis, *copy));
+            assert_eq!(
+                slice(d, copies.axis, *original),
+                slice(d, copies.axis, *copy)
+            );
             found += 1;
         }
     }
@@ -129,9 +154,15 @@ fn copies_are_found_after_later_passes_moved_them() {
 /// Each line doubles the parts of an axis; a small file filled the memory.
 #[test]
 fn an_axis_of_very_many_parts_is_frozen_and_not_followed() {
-    let mut text = "graph g\ninput x [N, 1]\nparam w [1, 2]\nnode y0 [N, 2] = Gemm(x, w)\n".to_owned();
+    let mut text =
+        "graph g\ninput x [N, 1]\nparam w [1, 2]\nnode y0 [N, 2] = Gemm(x, w)\n".to_owned();
     for n in 1..=34usize {
-        text += &format!("node y{n} [N, {}] = Concat(y{}, y{})\n", 2usize << n, n - 1, n - 1);
+        text += &format!(
+            "node y{n} [N, {}] = Concat(y{}, y{})\n",
+            2usize << n,
+            n - 1,
+            n - 1
+        );
     }
     text += "output y34\n";
     let graph: Graph = text.parse().unwrap();
@@ -149,8 +180,13 @@ fn a_computed_running_mean_has_no_gradient() {
          node y [N, 3] = BatchNormalization(a, t, s, t, v)\noutput y\n",
     );
     let x = inputs(&net.graph, BATCH, 1);
-    let mut trainer =
-        Trainer::new(&net.graph, &net.weights, &OptimizerState::default(), options(0.0)).unwrap();
+    let mut trainer = Trainer::new(
+        &net.graph,
+        &net.weights,
+        &OptimizerState::default(),
+        options(0.0),
+    )
+    .unwrap();
     let first = trainer.gradients_by_name(&x[0], &LABELS).unwrap();
     for _ in 0..3 {
         assert_eq!(trainer.gradients_by_name(&x[0], &LABELS).unwrap(), first);
@@ -171,7 +207,11 @@ fn a_dilated_window_cannot_lie_in_the_padding() {
 #[test]
 fn attributes_of_zero_are_refused_by_the_graph_too() {
     let shape = net2net_core::graph::Shape::batched(&[1, 4, 4]);
-    let window = |strides, dilations| Window { strides, dilations, pads: [0; 4] };
+    let window = |strides, dilations| Window {
+        strides,
+        dilations,
+        pads: [0; 4],
+    };
     let max = |kernel, window| Op::from(MaxPool { kernel, window });
     let zeros = [
         max([0, 1], Window::default()),
@@ -179,9 +219,36 @@ fn attributes_of_zero_are_refused_by_the_graph_too() {
         max([1, 1], window([1, 1], [1, 0])),
         max([usize::MAX, 1], window([1, 1], [usize::MAX, 1])),
         Concat { axis: 0 }.into(),
-        AveragePool { kernel: [2, 2], window: window([1, 1], [2, 2]), count_include_pad: false }.into(),
+        AveragePool {
+            kernel: [2, 2],
+            window: window([1, 1], [2, 2]),
+            count_include_pad: false,
+        }
+        .into(),
     ];
     for op in zeros {
         assert!(op.infer(&[&shape]).is_err(), "{op:?}");
+    }
+}
+
+/// An axis of 1 at the end of a product was lost, and could be asked to grow.
+#[test]
+fn a_trailing_axis_of_one_that_disappears_cannot_grow() {
+    let text = "graph g\ninput x [N, 3]\nparam w [3, 4]\nnode a [N, 4] = Gemm(x, w)\n\
+         node b [N, 4, 1] = Reshape(a; sizes=[4, 1])\nnode r [N, 4, 1] = Relu(b)\n\
+         node c [N, 2, 2] = Reshape(r; sizes=[2, 2])\nnode f [N, 4] = Flatten(c)\n\
+         param v [4, 3]\nnode out [N, 3] = Gemm(f, v)\noutput out\n";
+    let mut net = net(text);
+    let names = |net: &Net| -> Vec<String> {
+        Spaces::infer(&net.graph)
+            .growable()
+            .map(|space| space.name.clone())
+            .collect()
+    };
+    assert_eq!(names(&net), ["a#0", "a#1"]);
+    for name in names(&net) {
+        let spaces = Spaces::infer(&net.graph);
+        let step = widen(&spaces, &name, 5, Mapping::Random, Symmetry::default(), 3).unwrap();
+        net = grow(&net, vec![Step::Widen(step)]);
     }
 }

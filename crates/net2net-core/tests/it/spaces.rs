@@ -17,7 +17,13 @@ fn describe(text: &str) -> String {
                 AxisRole::Map => "map",
                 AxisRole::Contract => "contract",
             };
-            write!(out, " {}.{}:{role}", graph.get(site.parameter).name, site.axis).unwrap();
+            write!(
+                out,
+                " {}.{}:{role}",
+                graph.get(site.parameter).name,
+                site.axis
+            )
+            .unwrap();
         }
         if let Some(refusal) = &space.refusal {
             write!(out, " -- {}", refusal.why).unwrap();
@@ -33,7 +39,10 @@ fn describe(text: &str) -> String {
 fn check(text: &str, expected: &str) {
     let found = describe(text);
     // Spatial axes of filters are told once, below.
-    let found: Vec<&str> = found.lines().filter(|line| !line.contains("own parameter")).collect();
+    let found: Vec<&str> = found
+        .lines()
+        .filter(|line| !line.contains("own parameter"))
+        .collect();
     let expected: Vec<&str> = expected.trim().lines().map(str::trim).collect();
     assert_eq!(found, expected, "\n{}", found.join("\n"));
 }
@@ -191,5 +200,8 @@ fn the_axes_of_a_filter_are_its_own() {
          output y\n",
     );
     let own = "only the operator's own parameter has this axis @y";
-    assert!(found.contains(&format!("w:2 3 w.2:map -- {own}\nw:3 3 w.3:map -- {own}\n")), "{found}");
+    assert!(
+        found.contains(&format!("w:2 3 w.2:map -- {own}\nw:3 3 w.3:map -- {own}\n")),
+        "{found}"
+    );
 }

@@ -56,7 +56,10 @@ proptest! {
 /// One random fault: in a byte, a number, a word or a line.
 fn damaged(text: &str, random: &mut rand_chacha::ChaCha8Rng) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let (a, b) = (random.random_range(0..lines.len()), random.random_range(0..lines.len()));
+    let (a, b) = (
+        random.random_range(0..lines.len()),
+        random.random_range(0..lines.len()),
+    );
     match random.random_range(0..6) {
         0 => lines.swap(a, b),
         1 => {
@@ -64,10 +67,23 @@ fn damaged(text: &str, random: &mut rand_chacha::ChaCha8Rng) -> String {
         }
         2 => lines.insert(a, lines[b].clone()),
         3 => {
-            let numbers = ["0", "1", "7", "-1", "N", "2147483648", "1152921504606846976", "1e9", ""];
+            let numbers = [
+                "0",
+                "1",
+                "7",
+                "-1",
+                "N",
+                "2147483648",
+                "1152921504606846976",
+                "1e9",
+                "",
+            ];
             let with = numbers[random.random_range(0..numbers.len())];
-            let digits: Vec<usize> =
-                lines[a].char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(i, _)| i).collect();
+            let digits: Vec<usize> = lines[a]
+                .char_indices()
+                .filter(|(_, c)| c.is_ascii_digit())
+                .map(|(i, _)| i)
+                .collect();
             if !digits.is_empty() {
                 let at = digits[random.random_range(0..digits.len())];
                 lines[a].replace_range(at..=at, with);
@@ -134,8 +150,17 @@ output fc
 ";
     let graph: Graph = text.parse().unwrap();
     for node in graph.nodes() {
-        let written: Vec<String> = node.op.write().iter().map(|(key, _)| key.to_owned()).collect();
-        let needed = if matches!(node.op, Op::AveragePool(_)) { vec!["kernel_shape"] } else { vec![] };
+        let written: Vec<String> = node
+            .op
+            .write()
+            .iter()
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        let needed = if matches!(node.op, Op::AveragePool(_)) {
+            vec!["kernel_shape"]
+        } else {
+            vec![]
+        };
         assert_eq!(written, needed, "{}", node.op.name());
     }
     let short: String = graph.to_string();
@@ -169,8 +194,18 @@ fn what_is_not_a_graph_is_an_error_with_its_line() {
         (head, "param v [N, 4]\n", 4, "must not have the batch"),
         (head, "param v [3, 0]\n", 4, "empty axis"),
         (head, "param v [1152921504606846976]\n", 4, "2^40"),
-        (head, "param v [1099511627776, 1099511627776, 1099511627776]\n", 4, "2^40"),
-        (head, "param v [18446744073709551616]\n", 4, "expected a size"),
+        (
+            head,
+            "param v [1099511627776, 1099511627776, 1099511627776]\n",
+            4,
+            "2^40",
+        ),
+        (
+            head,
+            "param v [18446744073709551616]\n",
+            4,
+            "expected a size",
+        ),
         (head, "param v [3, -4]\n", 4, "expected a size"),
         (head, "param v [3, N]\n", 4, "inner axis"),
         (head, "param v [3, 4\n", 4, "expected `]`"),
@@ -179,36 +214,156 @@ fn what_is_not_a_graph_is_an_error_with_its_line() {
         (head, "param \"\\u{d800}\" [3]\n", 4, "escape"),
         (head, "param \"\\u{110000}\" [3]\n", 4, "escape"),
         (head, "param \"\\uä\" [3]\n", 4, "escape"),
-        (head, "node y [N, 3] = Gemm(x, w; transB=1\n", 4, "expected `)`"),
-        (head, "node y [N, 3] = Gemn(x, w; transB=1)\n", 4, "unknown operator `Gemn`"),
-        (head, "node y [N, 3] = Gemm(x, w; transC=1)\n", 4, "unknown attribute `transC`"),
-        (head, "node y [N, 3] = Gemm(x, w; transB=1, transB=1)\n", 4, "given twice"),
+        (
+            head,
+            "node y [N, 3] = Gemm(x, w; transB=1\n",
+            4,
+            "expected `)`",
+        ),
+        (
+            head,
+            "node y [N, 3] = Gemn(x, w; transB=1)\n",
+            4,
+            "unknown operator `Gemn`",
+        ),
+        (
+            head,
+            "node y [N, 3] = Gemm(x, w; transC=1)\n",
+            4,
+            "unknown attribute `transC`",
+        ),
+        (
+            head,
+            "node y [N, 3] = Gemm(x, w; transB=1, transB=1)\n",
+            4,
+            "given twice",
+        ),
         (head, "node y [N, 3] = Gemm(x, w; transB=2)\n", 4, "0 or 1"),
-        (head, "node y [N, 4] = Gemm(x, w; transB=1)\n", 4, "is said to have shape"),
-        (head, "node y [N, 3] = Gemm(y, w; transB=1)\n", 4, "no value `y`"),
-        (head, "node y [N, 3] = Gemm(z, w; transB=1)\nnode z [N, 3] = Relu(y)\n", 4, "no value `z`"),
-        (head, "node y [N, 3] = Gemm(x; transB=1)\n", 4, "2 to 3 inputs"),
-        (head, "node y [N, 3], z [N, 3] = Gemm(x, w; transB=1)\n", 4, "1 outputs"),
-        (head, "node x [N, 3] = Gemm(x, w; transB=1)\n", 4, "used twice"),
+        (
+            head,
+            "node y [N, 4] = Gemm(x, w; transB=1)\n",
+            4,
+            "is said to have shape",
+        ),
+        (
+            head,
+            "node y [N, 3] = Gemm(y, w; transB=1)\n",
+            4,
+            "no value `y`",
+        ),
+        (
+            head,
+            "node y [N, 3] = Gemm(z, w; transB=1)\nnode z [N, 3] = Relu(y)\n",
+            4,
+            "no value `z`",
+        ),
+        (
+            head,
+            "node y [N, 3] = Gemm(x; transB=1)\n",
+            4,
+            "2 to 3 inputs",
+        ),
+        (
+            head,
+            "node y [N, 3], z [N, 3] = Gemm(x, w; transB=1)\n",
+            4,
+            "1 outputs",
+        ),
+        (
+            head,
+            "node x [N, 3] = Gemm(x, w; transB=1)\n",
+            4,
+            "used twice",
+        ),
         (head, "output y\n", 4, "no value `y`"),
-        (head, "\n\n# here\n node y [N, 3] = Gemm(x, w; transB=1) !\n", 7, "end of the line"),
-        (head, "node y [N, 4] = LeakyRelu(x; alpha=1e999)\n", 4, "expected a number"),
-        (head, "node y [N, 4] = LeakyRelu(x; alpha=nan)\n", 4, "expected a number"),
+        (
+            head,
+            "\n\n# here\n node y [N, 3] = Gemm(x, w; transB=1) !\n",
+            7,
+            "end of the line",
+        ),
+        (
+            head,
+            "node y [N, 4] = LeakyRelu(x; alpha=1e999)\n",
+            4,
+            "expected a number",
+        ),
+        (
+            head,
+            "node y [N, 4] = LeakyRelu(x; alpha=nan)\n",
+            4,
+            "expected a number",
+        ),
         (head, "node y [N, 4] = Dropout(x; ratio=1)\n", 4, "below 1"),
-        (head, "node y [N, 2, 2] = Reshape(x; sizes=[2, 3])\n", 4, "cannot take"),
-        (head, "node y [N, 4] = Reshape(x; sizes=[4611686018427387904, 4])\n", 4, "cannot take"),
+        (
+            head,
+            "node y [N, 2, 2] = Reshape(x; sizes=[2, 3])\n",
+            4,
+            "cannot take",
+        ),
+        (
+            head,
+            "node y [N, 4] = Reshape(x; sizes=[4611686018427387904, 4])\n",
+            4,
+            "cannot take",
+        ),
         (head, "node y [N, 4] = Reshape(x)\n", 4, "missing"),
-        (head, "node y [N, 4] = Concat(x; axis=9)\n", 4, "cannot be concatenated"),
+        (
+            head,
+            "node y [N, 4] = Concat(x; axis=9)\n",
+            4,
+            "cannot be concatenated",
+        ),
         (head, "node y [N, 4] = Concat(x; axis=0)\n", 4, "between 1"),
-        (image, "node y [N, 3, 2, 2] = Conv(x, w; strides=[0, 1])\n", 4, "between 1"),
-        (image, "node y [N, 3, 2, 2] = Conv(x, w; pads=[-1, 0, 0, 0])\n", 4, "between 0"),
-        (image, "node y [N, 3, 2, 2] = Conv(x, w; pads=[2147483648, 0, 2147483648, 2147483648])\n", 4, "2^40"),
-        (image, "node y [N, 3, 2, 2] = Conv(x, w; dilations=[2147483648, 1])\n", 4, "does not fit"),
-        (image, "node y [N, 3, 2, 2] = Conv(x, w; group=2147483648)\n", 4, "channels"),
+        (
+            image,
+            "node y [N, 3, 2, 2] = Conv(x, w; strides=[0, 1])\n",
+            4,
+            "between 1",
+        ),
+        (
+            image,
+            "node y [N, 3, 2, 2] = Conv(x, w; pads=[-1, 0, 0, 0])\n",
+            4,
+            "between 0",
+        ),
+        (
+            image,
+            "node y [N, 3, 2, 2] = Conv(x, w; pads=[2147483648, 0, 2147483648, 2147483648])\n",
+            4,
+            "2^40",
+        ),
+        (
+            image,
+            "node y [N, 3, 2, 2] = Conv(x, w; dilations=[2147483648, 1])\n",
+            4,
+            "does not fit",
+        ),
+        (
+            image,
+            "node y [N, 3, 2, 2] = Conv(x, w; group=2147483648)\n",
+            4,
+            "channels",
+        ),
         (image, "node y [N, 2, 1, 1] = MaxPool(x)\n", 4, "missing"),
-        (image, "node y [N, 2, 1, 1] = MaxPool(x; kernel_shape=[2147483648, 2147483648])\n", 4, "window"),
-        (image, "node y [N, 2, 4, 4] = MaxPool(x; kernel_shape=[2, 2], pads=[2, 2, 2, 2])\n", 4, "padding alone"),
-        (image, "node y [N, 2, 4, 4] = AveragePool(x; kernel_shape=[2, 2], dilations=[2, 2])\n", 4, "not supported"),
+        (
+            image,
+            "node y [N, 2, 1, 1] = MaxPool(x; kernel_shape=[2147483648, 2147483648])\n",
+            4,
+            "window",
+        ),
+        (
+            image,
+            "node y [N, 2, 4, 4] = MaxPool(x; kernel_shape=[2, 2], pads=[2, 2, 2, 2])\n",
+            4,
+            "padding alone",
+        ),
+        (
+            image,
+            "node y [N, 2, 4, 4] = AveragePool(x; kernel_shape=[2, 2], dilations=[2, 2])\n",
+            4,
+            "not supported",
+        ),
     ];
     for (head, text, line, why) in cases {
         let (found, said) = fault(&format!("{head}{text}"));
@@ -219,7 +374,11 @@ fn what_is_not_a_graph_is_an_error_with_its_line() {
 
 #[test]
 fn shapes_say_what_is_wrong_with_them() {
-    assert!(Shape::new(vec![Extent::Fixed(2), Extent::Batch]).check().is_err());
+    assert!(
+        Shape::new(vec![Extent::Fixed(2), Extent::Batch])
+            .check()
+            .is_err()
+    );
     assert!(Shape::fixed(&[usize::MAX, usize::MAX]).check().is_err());
     assert!(Shape::fixed(&[]).check().is_ok());
 }

@@ -8,7 +8,13 @@ use super::parting::{LABELS, PERCEPTRON, options};
 use super::random_graph::{BATCH, Net, inputs, random_net, random_weights};
 
 fn trainer(net: &Net, options: TrainerOptions) -> Trainer<f64> {
-    Trainer::new(&net.graph, &net.weights, &OptimizerState::default(), options).unwrap()
+    Trainer::new(
+        &net.graph,
+        &net.weights,
+        &OptimizerState::default(),
+        options,
+    )
+    .unwrap()
 }
 
 fn by_hand(text: &str) -> Net {
@@ -32,12 +38,24 @@ fn run(net: &Net, options: TrainerOptions, steps: usize) -> (Weights<f64>, Vec<f
 fn the_same_threads_give_the_same_bits_and_others_are_close() {
     for seed in 0..12 {
         let net = random_net(seed, 3, false);
-        let with = |threads| run(&net, TrainerOptions { threads, ..options(0.9) }, 5);
+        let with = |threads| {
+            run(
+                &net,
+                TrainerOptions {
+                    threads,
+                    ..options(0.9)
+                },
+                5,
+            )
+        };
         let (one, two) = (with(1), with(2));
         assert_eq!(one, with(1));
         assert_eq!(two, with(2));
         for (a, b) in one.1.iter().zip(&two.1) {
-            assert!((a - b).abs() < 1e-8 * (1.0 + a.abs()), "seed {seed}: {a} and {b}");
+            assert!(
+                (a - b).abs() < 1e-8 * (1.0 + a.abs()),
+                "seed {seed}: {a} and {b}"
+            );
         }
     }
 }
@@ -55,7 +73,17 @@ output b_out
 #[test]
 fn dropout_is_decided_by_the_seed_and_the_step() {
     let net = by_hand(DROPS);
-    let losses = |seed| run(&net, TrainerOptions { seed, ..options(0.0) }, 3).1;
+    let losses = |seed| {
+        run(
+            &net,
+            TrainerOptions {
+                seed,
+                ..options(0.0)
+            },
+            3,
+        )
+        .1
+    };
     assert_eq!(losses(1), losses(1));
     assert_ne!(losses(1), losses(2));
     let mut trainer = trainer(&net, options(0.0));
@@ -86,7 +114,10 @@ fn evaluation_takes_batches_of_any_size() {
     assert!((loss - whole.loss).abs() < 1e-9 * whole.loss);
     assert_eq!(correct, whole.correct);
     let none = trainer.evaluate(&[], &[]).unwrap_err();
-    assert!(matches!(none, TrainError::Compile(CompileError::EmptyBatch)), "{none}");
+    assert!(
+        matches!(none, TrainError::Compile(CompileError::EmptyBatch)),
+        "{none}"
+    );
 }
 
 #[test]
@@ -99,7 +130,16 @@ fn a_step_that_diverges_changes_nothing() {
     let mut bad = x.clone();
     bad[3] = f64::NAN;
     let error = trainer.step(&bad, &LABELS, 1e-3).unwrap_err();
-    assert!(matches!(error, TrainError::Diverged { what: "the loss", step: 2 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            TrainError::Diverged {
+                what: "the loss",
+                step: 2
+            }
+        ),
+        "{error}"
+    );
     assert_eq!((trainer.weights(), trainer.optimizer_state()), before);
     trainer.step(&x, &LABELS, 1e-3).unwrap();
     assert_eq!(trainer.steps(), 2);
@@ -108,12 +148,25 @@ fn a_step_that_diverges_changes_nothing() {
 #[test]
 fn a_gradient_without_end_is_refused_though_the_loss_is_finite() {
     let mut net = by_hand(PERCEPTRON);
-    net.weights.get_mut("a.weight").unwrap().data_mut().fill(0.0);
+    net.weights
+        .get_mut("a.weight")
+        .unwrap()
+        .data_mut()
+        .fill(0.0);
     net.weights.get_mut("a.bias").unwrap().data_mut().fill(1.0);
     let mut trainer = trainer(&net, options(0.9));
     let before = trainer.weights();
     let error = trainer.step(&[1e300; 12], &LABELS, 0.1).unwrap_err();
-    assert!(matches!(error, TrainError::Diverged { what: "the gradient", step: 1 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            TrainError::Diverged {
+                what: "the gradient",
+                step: 1
+            }
+        ),
+        "{error}"
+    );
     assert_eq!(trainer.weights(), before);
 }
 
@@ -123,15 +176,49 @@ fn wrong_batches_are_errors() {
     let mut trainer = trainer(&net, options(0.0));
     let x = inputs(&net.graph, BATCH, 0).remove(0);
     let input = |error: &TrainError| {
-        matches!(error, TrainError::Compile(CompileError::Input { found: 11, expected: 12, .. }))
+        matches!(
+            error,
+            TrainError::Compile(CompileError::Input {
+                found: 11,
+                expected: 12,
+                ..
+            })
+        )
     };
     assert!(input(&trainer.step(&x[1..], &LABELS, 0.1).unwrap_err()));
     let few = trainer.step(&x, &LABELS[1..], 0.1).unwrap_err();
-    assert!(matches!(few, TrainError::Labels { found: 2, expected: 3 }), "{few}");
+    assert!(
+        matches!(
+            few,
+            TrainError::Labels {
+                found: 2,
+                expected: 3
+            }
+        ),
+        "{few}"
+    );
     let many = trainer.step(&x, &[0; 4], 0.1).unwrap_err();
-    assert!(matches!(many, TrainError::Labels { found: 4, expected: 3 }), "{many}");
+    assert!(
+        matches!(
+            many,
+            TrainError::Labels {
+                found: 4,
+                expected: 3
+            }
+        ),
+        "{many}"
+    );
     let label = trainer.step(&x, &[0, 3, 0], 0.1).unwrap_err();
-    assert!(matches!(label, TrainError::Label { label: 3, classes: 3 }), "{label}");
+    assert!(
+        matches!(
+            label,
+            TrainError::Label {
+                label: 3,
+                classes: 3
+            }
+        ),
+        "{label}"
+    );
     assert!(trainer.evaluate(&x, &[0, 9, 0]).is_err());
     assert!(trainer.evaluate(&x, &[0, 0]).is_err());
 }
@@ -140,20 +227,48 @@ fn wrong_batches_are_errors() {
 fn networks_that_cannot_be_trained_are_refused() {
     let refuse = |text: &str, options: TrainerOptions| {
         let net = by_hand(text);
-        Trainer::new(&net.graph, &net.weights, &OptimizerState::default(), options).err().unwrap()
+        Trainer::new(
+            &net.graph,
+            &net.weights,
+            &OptimizerState::default(),
+            options,
+        )
+        .err()
+        .unwrap()
     };
     let image = "graph g\ninput x [N, 1, 2, 2]\nparam w [1, 1, 1, 1]\n\
                  node y [N, 1, 2, 2] = Conv(x, w)\noutput y\n";
-    assert!(matches!(refuse(image, options(0.0)), TrainError::NotAClassifier { .. }));
+    assert!(matches!(
+        refuse(image, options(0.0)),
+        TrainError::NotAClassifier { .. }
+    ));
     let fixed = "graph g\ninput x [N, 3]\nnode y [N, 3] = Relu(x)\noutput y\n";
-    assert!(matches!(refuse(fixed, options(0.0)), TrainError::NothingToTrain { .. }));
+    assert!(matches!(
+        refuse(fixed, options(0.0)),
+        TrainError::NothingToTrain { .. }
+    ));
     let input = "graph g\ninput x [N, 3]\noutput x\n";
-    assert!(matches!(refuse(input, options(0.0)), TrainError::NothingToTrain { .. }));
-    let empty = TrainerOptions { batch: 0, ..options(0.0) };
-    assert!(matches!(refuse(PERCEPTRON, empty), TrainError::Compile(CompileError::EmptyBatch)));
-    let huge = TrainerOptions { batch: usize::MAX / 8, ..options(0.0) };
+    assert!(matches!(
+        refuse(input, options(0.0)),
+        TrainError::NothingToTrain { .. }
+    ));
+    let empty = TrainerOptions {
+        batch: 0,
+        ..options(0.0)
+    };
+    assert!(matches!(
+        refuse(PERCEPTRON, empty),
+        TrainError::Compile(CompileError::EmptyBatch)
+    ));
+    let huge = TrainerOptions {
+        batch: usize::MAX / 8,
+        ..options(0.0)
+    };
     let error = refuse(PERCEPTRON, huge);
-    assert!(matches!(error, TrainError::Compile(CompileError::TooLarge { .. })), "{error}");
+    assert!(
+        matches!(error, TrainError::Compile(CompileError::TooLarge { .. })),
+        "{error}"
+    );
     let net = by_hand(PERCEPTRON);
     let mut moments: Weights<f64> = net.weights.clone();
     moments.insert("a.bias", net.weights.get("b.weight").unwrap().clone());
