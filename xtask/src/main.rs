@@ -54,7 +54,9 @@ enum Bench {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Bench { what: Bench::Train(arguments) } => bench::train(&arguments),
+        Command::Bench {
+            what: Bench::Train(arguments),
+        } => bench::train(&arguments),
         Command::Fixtures { python } => {
             python::run_script(&python.interpreter()?, "make_fixtures.py")
         }

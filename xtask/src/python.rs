@@ -30,7 +30,11 @@ impl Choice {
             return Ok(python.clone());
         }
         let venv = root().join("target/bench-venv");
-        let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+        let python = venv.join(if cfg!(windows) {
+            "Scripts/python.exe"
+        } else {
+            "bin/python"
+        });
         if !is_ready(&python) {
             println!("setting up {} with {PACKAGES:?}", venv.display());
             run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
@@ -60,7 +64,9 @@ fn is_ready(python: &Path) -> bool {
 
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_owned();
-    let status = command.status().with_context(|| format!("cannot start {program:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {program:?}"))?;
     ensure!(status.success(), "{program:?} failed with {status}");
     Ok(())
 }

@@ -16,15 +16,27 @@ const FOUNDATION: [&str; 5] = ["graph", "ops", "dims", "engine", "weights"];
 const PIPELINE: [&str; 5] = ["plan", "apply", "verify", "io", "request"];
 
 /// Architectures that the core must not know by name.
-const MODEL_NAMES: [&str; 8] =
-    ["inception", "resnet", "vgg", "mobilenet", "densenet", "llama", "gpt", "bert"];
+const MODEL_NAMES: [&str; 8] = [
+    "inception",
+    "resnet",
+    "vgg",
+    "mobilenet",
+    "densenet",
+    "llama",
+    "gpt",
+    "bert",
+];
 
 /// Checks everything, and names all that is wrong.
 pub(crate) fn tidy(root: &Path) -> Result<()> {
     let mut faults = Vec::new();
     for file in sources(root)? {
         let text = fs::read_to_string(&file)?;
-        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let name = file
+            .strip_prefix(root)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
         check_file(&name, &text, &mut faults);
     }
     for (path, fresh) in generated(root)? {
@@ -69,10 +81,16 @@ fn sources(root: &Path) -> Result<Vec<PathBuf>> {
 fn check_file(name: &str, text: &str, faults: &mut Vec<String>) {
     let lines = text.lines().count();
     if lines > LONGEST_FILE {
-        faults.push(format!("{name} has {lines} lines, and {LONGEST_FILE} are a sitting"));
+        faults.push(format!(
+            "{name} has {lines} lines, and {LONGEST_FILE} are a sitting"
+        ));
     }
     // Put together here so that this file does not find itself.
-    for banned in [["#[ign", "ore"].concat(), ["to", "do!("].concat(), ["FIX", "ME"].concat()] {
+    for banned in [
+        ["#[ign", "ore"].concat(),
+        ["to", "do!("].concat(),
+        ["FIX", "ME"].concat(),
+    ] {
         if text.contains(&banned) {
             faults.push(format!("{name} holds `{banned}`"));
         }
@@ -85,12 +103,21 @@ fn check_file(name: &str, text: &str, faults: &mut Vec<String>) {
         let code = line.split("//").next().unwrap_or_default();
         let lower = code.to_lowercase();
         for model in MODEL_NAMES.iter().filter(|model| lower.contains(**model)) {
-            faults.push(format!("{name}:{}: the core knows `{model}` by name", number + 1));
+            faults.push(format!(
+                "{name}:{}: the core knows `{model}` by name",
+                number + 1
+            ));
         }
         for used in code.split("crate::").skip(1) {
-            let used = used.split(|c: char| !c.is_ascii_lowercase()).next().unwrap_or_default();
+            let used = used
+                .split(|c: char| !c.is_ascii_lowercase())
+                .next()
+                .unwrap_or_default();
             if !may_use(module, used) {
-                faults.push(format!("{name}:{}: `{module}` must not use `{used}`", number + 1));
+                faults.push(format!(
+                    "{name}:{}: `{module}` must not use `{used}`",
+                    number + 1
+                ));
             }
         }
     }
@@ -138,12 +165,24 @@ fn operators() -> String {
 
 fn help(root: &Path) -> Result<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--release", "--package", "net2net", "--", "compare", "--help"])
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "net2net",
+            "--",
+            "compare",
+            "--help",
+        ])
         .current_dir(root)
         .output()
         .context("net2net could not be run")?;
     if !output.status.success() {
-        bail!("net2net compare --help failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "net2net compare --help failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     let text = String::from_utf8(output.stdout)?;
     let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();

@@ -91,7 +91,11 @@ pub fn request<T: Precision>(
     let mut steps = Vec::new();
     let mut growth = apply(graph, &Plan::new(graph, seed, Vec::new()))?;
     let layers = deepenable(graph).into_iter().map(str::to_owned);
-    for layer in matching(layers.collect(), &wanted.deepen, "layer that can be deepened")? {
+    for layer in matching(
+        layers.collect(),
+        &wanted.deepen,
+        "layer that can be deepened",
+    )? {
         let grown = growth.weights(weights)?;
         let current = growth.graph();
         let kernel = wanted.kernel;
@@ -101,7 +105,10 @@ pub fn request<T: Precision>(
     }
     if let Some(factor) = wanted.widen {
         if !(factor > 1.0 && factor <= 1024.0) {
-            return Err(refusal("*", format!("a factor of {factor} is not above 1 and sensible")));
+            return Err(refusal(
+                "*",
+                format!("a factor of {factor} is not above 1 and sensible"),
+            ));
         }
         let spaces = Spaces::infer(growth.graph());
         let names = spaces.growable().map(|space| space.name.clone()).collect();
@@ -113,18 +120,27 @@ pub fn request<T: Precision>(
                 size = old * (factor.round() as usize).max(2);
             }
             let (mapping, symmetry) = (wanted.mapping, wanted.symmetry);
-            steps.push(Step::Widen(widen(&spaces, &name, size, mapping, symmetry, seed)?));
+            steps.push(Step::Widen(widen(
+                &spaces, &name, size, mapping, symmetry, seed,
+            )?));
         }
         growth = apply(graph, &Plan::new(graph, seed, steps.clone()))?;
     }
     if steps.is_empty() {
-        return Err(refusal("*", "neither `widen` nor `deepen` is asked for".to_owned()));
+        return Err(refusal(
+            "*",
+            "neither `widen` nor `deepen` is asked for".to_owned(),
+        ));
     }
     Ok((Plan::new(graph, seed, steps), growth))
 }
 
 fn refusal(space: &str, why: String) -> RequestError {
-    RequestError::Refused(Refusal { space: space.to_owned(), node: None, why })
+    RequestError::Refused(Refusal {
+        space: space.to_owned(),
+        node: None,
+        why,
+    })
 }
 
 /// The names that a pattern matches, in their own order; a pattern that matches none is refused.
@@ -136,10 +152,14 @@ fn matching(
     for pattern in patterns {
         let matcher = WildMatch::new(pattern);
         if !names.iter().any(|name| matcher.matches(name)) {
-            let hint = crate::graph::hint(pattern.trim_matches('*'), names.iter().map(String::as_str));
+            let hint =
+                crate::graph::hint(pattern.trim_matches('*'), names.iter().map(String::as_str));
             return Err(refusal(pattern, format!("it matches no {what}{hint}")));
         }
     }
     let wanted: Vec<WildMatch> = patterns.iter().map(|p| WildMatch::new(p)).collect();
-    Ok(names.into_iter().filter(|name| wanted.iter().any(|w| w.matches(name))).collect())
+    Ok(names
+        .into_iter()
+        .filter(|name| wanted.iter().any(|w| w.matches(name)))
+        .collect())
 }

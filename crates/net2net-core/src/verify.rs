@@ -116,7 +116,10 @@ pub fn compare<T: Precision>(
     let after = evaluate(cx, new.0, new.1, batch, inputs)?;
     let shapes = |graph: &Graph| format!("{:?}", output_shapes(graph));
     if output_shapes(old.0) != output_shapes(new.0) {
-        return Err(VerifyError::Outputs { old: shapes(old.0), new: shapes(new.0) });
+        return Err(VerifyError::Outputs {
+            old: shapes(old.0),
+            new: shapes(new.0),
+        });
     }
     Ok(old
         .0
@@ -142,11 +145,24 @@ fn difference<T: Real>(output: &str, a: &[T], b: &[T]) -> OutputEvidence {
         let (x, y) = ((*x).to_f64(), (*y).to_f64());
         let apart = (x - y).abs();
         // A maximum ignores what is not a number, and this must not.
-        max_abs = if apart.is_nan() { f64::INFINITY } else { max_abs.max(apart) };
+        max_abs = if apart.is_nan() {
+            f64::INFINITY
+        } else {
+            max_abs.max(apart)
+        };
         scale = scale.max(x.abs());
     }
-    let max_rel = if max_abs == 0.0 { 0.0 } else { max_abs / scale.max(f64::MIN_POSITIVE) };
-    OutputEvidence { output: output.to_owned(), max_abs, max_rel, scale }
+    let max_rel = if max_abs == 0.0 {
+        0.0
+    } else {
+        max_abs / scale.max(f64::MIN_POSITIVE)
+    };
+    OutputEvidence {
+        output: output.to_owned(),
+        max_abs,
+        max_rel,
+        scale,
+    }
 }
 
 /// A grown network that was proved to be the same function.
@@ -178,11 +194,19 @@ pub fn grow_and_prove(
     };
     let grown = growth.weights(weights)?;
     let mut narrow = Context::<f32>::new(threads).map_err(threads_error)?;
-    let single = compare(&mut narrow, (graph, weights), (growth.graph(), &grown), batch, inputs)?;
+    let single = compare(
+        &mut narrow,
+        (graph, weights),
+        (growth.graph(), &grown),
+        batch,
+        inputs,
+    )?;
     let wide_weights = weights.cast::<f64>();
     let wide_grown = growth.weights(&wide_weights)?;
-    let wide_inputs: Vec<Vec<f64>> =
-        inputs.iter().map(|data| data.iter().map(|x| f64::from(*x)).collect()).collect();
+    let wide_inputs: Vec<Vec<f64>> = inputs
+        .iter()
+        .map(|data| data.iter().map(|x| f64::from(*x)).collect())
+        .collect();
     let wide_inputs: Vec<&[f64]> = wide_inputs.iter().map(Vec::as_slice).collect();
     let mut wide = Context::<f64>::new(threads).map_err(threads_error)?;
     let double = compare(
@@ -192,7 +216,11 @@ pub fn grow_and_prove(
         batch,
         &wide_inputs,
     )?;
-    let tolerance = if plan.is_exact() { TOLERANCE } else { f64::INFINITY };
+    let tolerance = if plan.is_exact() {
+        TOLERANCE
+    } else {
+        f64::INFINITY
+    };
     let worst = double.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
     if let Some(worst) = worst
         && worst.max_rel > tolerance
@@ -209,5 +237,8 @@ pub fn grow_and_prove(
         f32: single,
         tolerance,
     };
-    Ok(Proved { weights: grown, evidence })
+    Ok(Proved {
+        weights: grown,
+        evidence,
+    })
 }

@@ -60,7 +60,10 @@ impl<T: Real> Tensor<T> {
     pub fn new(shape: Vec<usize>, data: Vec<T>) -> Result<Self, WeightsError> {
         let wanted = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
         if wanted != Some(data.len()) {
-            return Err(WeightsError::Length { shape, count: data.len() });
+            return Err(WeightsError::Length {
+                shape,
+                count: data.len(),
+            });
         }
         Ok(Tensor { shape, data })
     }
@@ -97,7 +100,11 @@ impl<T: Real> Tensor<T> {
     pub fn cast<U: Real>(&self) -> Tensor<U> {
         Tensor {
             shape: self.shape.clone(),
-            data: self.data.iter().map(|x| U::from_f64((*x).to_f64())).collect(),
+            data: self
+                .data
+                .iter()
+                .map(|x| U::from_f64((*x).to_f64()))
+                .collect(),
         }
     }
 
@@ -131,9 +138,9 @@ impl<T: Real> Weights<T> {
 
     /// The tensor of a name, or the error that names it.
     pub fn require(&self, name: &str) -> Result<&Tensor<T>, WeightsError> {
-        self.0
-            .get(name)
-            .ok_or_else(|| WeightsError::Missing { name: name.to_owned() })
+        self.0.get(name).ok_or_else(|| WeightsError::Missing {
+            name: name.to_owned(),
+        })
     }
 
     /// The tensor of a name, to be changed.
@@ -158,7 +165,12 @@ impl<T: Real> Weights<T> {
 
     /// The same numbers in another precision.
     pub fn cast<U: Real>(&self) -> Weights<U> {
-        Weights(self.0.iter().map(|(name, t)| (name.clone(), t.cast())).collect())
+        Weights(
+            self.0
+                .iter()
+                .map(|(name, t)| (name.clone(), t.cast()))
+                .collect(),
+        )
     }
 
     /// Refuses weights that lack a parameter, hold another, or differ in a shape.
@@ -178,9 +190,10 @@ impl<T: Real> Weights<T> {
             known += 1;
         }
         if known < self.0.len() {
-            let extra = self.0.keys().find(|name| {
-                !graph.find(name).is_ok_and(|id| graph.is_parameter(id))
-            });
+            let extra = self
+                .0
+                .keys()
+                .find(|name| !graph.find(name).is_ok_and(|id| graph.is_parameter(id)));
             if let Some(name) = extra {
                 return Err(WeightsError::Unknown { name: name.clone() });
             }

@@ -14,7 +14,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 /// Start with `net2net compare`: it trains a small teacher on images that are built in, grows it,
 /// proves that nothing changed, trains the students and every baseline, and writes a report.
 #[derive(Debug, Parser)]
-#[command(name = "net2net", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "net2net",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use net2net_lab::compare::{self as lab, Ended, Options, Spec};
-use net2net_lab::report::{Summary, speedup_table, verdict};
 use net2net_lab::report::speedup::Measure;
+use net2net_lab::report::{Summary, speedup_table, verdict};
 
 use crate::args::{CompareArgs, ReportArgs};
 use crate::machine;
@@ -53,7 +53,11 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
     };
     let stop = stop_on_interrupt()?;
     let mut screen = Screen::new();
-    eprintln!("net2net compare: {} into {}", spec.title, claimed.path().display());
+    eprintln!(
+        "net2net compare: {} into {}",
+        spec.title,
+        claimed.path().display()
+    );
     let ended = lab::compare(&spec, &options, &stop, &mut screen);
     screen.clear();
     match ended? {

@@ -27,7 +27,12 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::compare(&options),
         Command::Report(options) => compare::report(&options),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "net2net", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Args::command(),
+                "net2net",
+                &mut std::io::stdout(),
+            );
             Ok(compare::Exit::Done)
         }
     };

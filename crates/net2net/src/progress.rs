@@ -37,7 +37,14 @@ impl Screen {
             (all, total, run)
         });
         let now = Instant::now();
-        Screen { bars, runs: 0, ended: 0, before: 0, started: now, drawn: now }
+        Screen {
+            bars,
+            runs: 0,
+            ended: 0,
+            before: 0,
+            started: now,
+            drawn: now,
+        }
     }
 
     fn line(&self, text: &str) {
@@ -67,10 +74,12 @@ fn status(progress: Progress<'_>) -> String {
     let accuracy = last.map_or(String::new(), |metric| {
         format!("accuracy {:.1} %", 100.0 * metric.validation_accuracy)
     });
-    let rate = last.filter(|metric| metric.seconds > 0.0).map_or(String::new(), |metric| {
-        let images = metric.step as f64 * progress.batch as f64;
-        format!("  {:.0} images/s", images / metric.seconds)
-    });
+    let rate = last
+        .filter(|metric| metric.seconds > 0.0)
+        .map_or(String::new(), |metric| {
+            let images = metric.step as f64 * progress.batch as f64;
+            format!("  {:.0} images/s", images / metric.seconds)
+        });
     format!("{accuracy}{rate}")
 }
 
@@ -83,7 +92,10 @@ impl Observer for Screen {
             run.set_position(progress.step);
             run.set_message("");
         } else if progress.step > 0 {
-            self.line(&format!("{} goes on from step {}", progress.id, progress.step));
+            self.line(&format!(
+                "{} goes on from step {}",
+                progress.id, progress.step
+            ));
         }
     }
 
@@ -123,7 +135,10 @@ impl Observer for Screen {
         let accuracy = last.map_or(f64::NAN, |metric| 100.0 * metric.validation_accuracy);
         let seconds = last.map_or(0.0, |metric| metric.seconds);
         let how = if found { " (found finished)" } else { "" };
-        self.line(&format!("{:<28} {accuracy:6.2} %  in {seconds:.1} s{how}", record.id));
+        self.line(&format!(
+            "{:<28} {accuracy:6.2} %  in {seconds:.1} s{how}",
+            record.id
+        ));
         if let Some(reason) = &record.diverged {
             self.line(&format!("{}: {reason}", record.id));
         }
@@ -142,7 +157,14 @@ impl Watcher for Screen {
         }
     }
 
-    fn grown(&mut self, seed: u64, growth: &str, plan: &Plan, evidence: &Evidence, student: &Graph) {
+    fn grown(
+        &mut self,
+        seed: u64,
+        growth: &str,
+        plan: &Plan,
+        evidence: &Evidence,
+        student: &Graph,
+    ) {
         let worst = |all: &[net2net_core::verify::OutputEvidence]| {
             all.iter().map(|output| output.max_rel).fold(0.0, f64::max)
         };

@@ -27,22 +27,44 @@ pub(super) enum Contestant {
 /// All of them: ours first, then PyTorch as most people run it, then better settings of it.
 pub(super) const CONTESTANTS: [Contestant; 5] = [
     Contestant::Net2net,
-    Contestant::Torch { channels_last: false, keeps_memory: false },
-    Contestant::Torch { channels_last: true, keeps_memory: false },
-    Contestant::Torch { channels_last: false, keeps_memory: true },
-    Contestant::Torch { channels_last: true, keeps_memory: true },
+    Contestant::Torch {
+        channels_last: false,
+        keeps_memory: false,
+    },
+    Contestant::Torch {
+        channels_last: true,
+        keeps_memory: false,
+    },
+    Contestant::Torch {
+        channels_last: false,
+        keeps_memory: true,
+    },
+    Contestant::Torch {
+        channels_last: true,
+        keeps_memory: true,
+    },
 ];
 
 impl Contestant {
     pub(super) fn name(self) -> &'static str {
         match self {
             Contestant::Net2net => "net2net",
-            Contestant::Torch { channels_last: false, keeps_memory: false } => "PyTorch",
-            Contestant::Torch { channels_last: true, keeps_memory: false } => "channels_last",
-            Contestant::Torch { channels_last: false, keeps_memory: true } => "malloc",
-            Contestant::Torch { channels_last: true, keeps_memory: true } => {
-                "channels_last, malloc"
-            }
+            Contestant::Torch {
+                channels_last: false,
+                keeps_memory: false,
+            } => "PyTorch",
+            Contestant::Torch {
+                channels_last: true,
+                keeps_memory: false,
+            } => "channels_last",
+            Contestant::Torch {
+                channels_last: false,
+                keeps_memory: true,
+            } => "malloc",
+            Contestant::Torch {
+                channels_last: true,
+                keeps_memory: true,
+            } => "channels_last, malloc",
         }
     }
 
@@ -53,7 +75,10 @@ impl Contestant {
                 command.arg("bench-worker");
                 command
             }
-            Contestant::Torch { channels_last, keeps_memory } => {
+            Contestant::Torch {
+                channels_last,
+                keeps_memory,
+            } => {
                 let mut command = Command::new(python);
                 command.arg(python::script("bench_worker.py"));
                 if channels_last {
@@ -101,7 +126,13 @@ impl Worker {
             bail!("a contestant has no pipes");
         };
         let output = BufReader::new(output);
-        let mut worker = Worker { contestant, torch: None, child, input, output };
+        let mut worker = Worker {
+            contestant,
+            torch: None,
+            child,
+            input,
+            output,
+        };
         worker.torch = worker.read::<Ready>()?.torch;
         Ok(worker)
     }
@@ -113,7 +144,10 @@ impl Worker {
         let turn: Turn = self.read()?;
         ensure!(turn.milliseconds.len() == steps && turn.losses.len() == steps);
         let after = Sample::take(self.child.id());
-        Ok((turn, after.zip(before).map(|(after, before)| after.since(before))))
+        Ok((
+            turn,
+            after.zip(before).map(|(after, before)| after.since(before)),
+        ))
     }
 
     fn read<T: DeserializeOwned>(&mut self) -> Result<T> {
@@ -127,7 +161,9 @@ impl Worker {
     pub(super) fn peak_mib(&self) -> Option<f64> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kib / 1024.0)
     }

@@ -33,13 +33,26 @@ impl Sample {
         // user, nice, system, idle, waiting for disks, two kinds of interrupts, stolen by the host;
         // what follows is part of the first two.
         let line = machine.lines().next()?.strip_prefix("cpu ")?;
-        let ticks: Vec<u64> = line.split_whitespace().take(8).flat_map(str::parse).collect();
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .take(8)
+            .flat_map(str::parse)
+            .collect();
         let total: u64 = ticks.iter().sum();
         let idle = ticks.get(3)? + ticks.get(4)?;
         // The second field, a name in parentheses, may hold anything.
         let (_, rest) = process.rsplit_once(')')?;
-        let own: Vec<u64> = rest.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
-        Some(Sample { total, busy: total - idle, own: own.iter().sum() })
+        let own: Vec<u64> = rest
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .flat_map(str::parse)
+            .collect();
+        Some(Sample {
+            total,
+            busy: total - idle,
+            own: own.iter().sum(),
+        })
     }
 
     /// What happened since an earlier sample.
@@ -60,7 +73,8 @@ mod tests {
 
     #[test]
     fn what_others_took_is_what_is_busy_less_our_own() {
-        let machine = |user: u64, idle: u64| format!("cpu  {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1\n");
+        let machine =
+            |user: u64, idle: u64| format!("cpu  {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1\n");
         let process = |user: u64| format!("7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 {user} 0 0 0\n");
         let before = Sample::parse(&machine(100, 1000), &process(10)).unwrap();
         let after = Sample::parse(&machine(160, 1040), &process(60)).unwrap();

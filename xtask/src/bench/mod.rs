@@ -58,7 +58,12 @@ const LOSS_TOLERANCE: f64 = 1e-3;
 pub(crate) fn train(arguments: &Arguments) -> Result<()> {
     let chosen: Vec<&Model> = MODELS
         .iter()
-        .filter(|model| arguments.model.as_ref().is_none_or(|name| name == model.name))
+        .filter(|model| {
+            arguments
+                .model
+                .as_ref()
+                .is_none_or(|name| name == model.name)
+        })
         .collect();
     if chosen.is_empty() {
         let names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
@@ -117,7 +122,10 @@ fn measure(
             let index = (round + turn) % workers.len();
             std::thread::sleep(PAUSE);
             let (turn, load) = workers[index].steps(steps)?;
-            rounds[index].push(Round { milliseconds: turn.milliseconds, load });
+            rounds[index].push(Round {
+                milliseconds: turn.milliseconds,
+                load,
+            });
         }
     }
     let contestants = workers

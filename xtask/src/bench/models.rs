@@ -19,8 +19,16 @@ pub(super) struct Model {
     depth: usize,
 }
 
-const GRAY_28: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
-const COLOR_32: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+const GRAY_28: ImageShape = ImageShape {
+    height: 28,
+    width: 28,
+    channels: 1,
+};
+const COLOR_32: ImageShape = ImageShape {
+    height: 32,
+    width: 32,
+    channels: 3,
+};
 
 /// All of them; the residual one is ResNet-20 with projected shortcuts.
 pub(super) const MODELS: [Model; 5] = [
@@ -38,20 +46,34 @@ const fn model(
     width: f64,
     depth: usize,
 ) -> Model {
-    Model { name, images, family, width, depth }
+    Model {
+        name,
+        images,
+        family,
+        width,
+        depth,
+    }
 }
 
 impl Model {
     /// Writes the checkpoint and the batches; returns the number of parameters.
     pub(super) fn prepare(&self, task: &Task) -> Result<usize> {
-        let spec = ModelSpec { family: self.family, width: self.width, depth: self.depth };
+        let spec = ModelSpec {
+            family: self.family,
+            width: self.width,
+            depth: self.depth,
+        };
         let graph = spec.build(self.images, CLASSES)?;
         let weights = initialize::<f32>(&graph, 1);
         let parameters = weights.iter().map(|(_, tensor)| tensor.data().len()).sum();
         std::fs::create_dir_all(&task.folder)?;
         Checkpoint::model(graph, weights).write(&task.checkpoint())?;
 
-        let ImageShape { height, width, channels } = self.images;
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = self.images;
         let samples = BATCHES * task.batch;
         let mut random = stream(2, "images");
         let pixels = (0..samples * height * width * channels).map(|_| normal(&mut random) as f32);

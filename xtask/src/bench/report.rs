@@ -63,7 +63,10 @@ impl ContestantReport {
         peak_mib: Option<f64>,
     ) -> Self {
         let medians: Vec<f64> = rounds.iter().map(Round::median_ms).collect();
-        let ratios = ours.iter().zip(&medians).map(|(ours, this)| ours.median_ms() / this);
+        let ratios = ours
+            .iter()
+            .zip(&medians)
+            .map(|(ours, this)| ours.median_ms() / this);
         let loads = || rounds.iter().filter_map(|round| Some((round, round.load?)));
         let cpu = loads().map(|(round, load)| load.cpu_ms / round.milliseconds.len() as f64);
         ContestantReport {
@@ -121,11 +124,22 @@ impl Report {
              below 1 we are faster. The last three columns are PyTorch with better settings: \
              channels_last memory, and a C library that keeps freed memory \
              (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`).\n\n",
-            self.cpu, self.cores, self.rustc, self.torch, self.batch, self.threads, self.rounds,
+            self.cpu,
+            self.cores,
+            self.rustc,
+            self.torch,
+            self.batch,
+            self.threads,
+            self.rounds,
             self.others() * 100.0,
         );
-        let names: Vec<&str> = CONTESTANTS.iter().map(|contestant| contestant.name()).collect();
-        text += &row(&["network", "input", names[0], names[1], "ratio", names[2], names[3], names[4]]);
+        let names: Vec<&str> = CONTESTANTS
+            .iter()
+            .map(|contestant| contestant.name())
+            .collect();
+        text += &row(&[
+            "network", "input", names[0], names[1], "ratio", names[2], names[3], names[4],
+        ]);
         text += &row(&["---", "---", "---:", "---:", "---:", "---:", "---:", "---:"]);
         for model in &self.models {
             let mut cells = vec![model.name.clone(), model.images.clone()];
@@ -215,15 +229,21 @@ fn with_section(page: &str, section: &str) -> String {
 
 fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
-    let name = name.and_then(|rest| rest.split_once(':')).map(|(_, name)| name.trim());
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let name = name
+        .and_then(|rest| rest.split_once(':'))
+        .map(|(_, name)| name.trim());
     name.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 
 fn rustc() -> String {
     let output = Command::new("rustc").arg("--version").output().ok();
     let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
-    text.map_or("rustc, version unknown".to_owned(), |text| text.trim().to_owned())
+    text.map_or("rustc, version unknown".to_owned(), |text| {
+        text.trim().to_owned()
+    })
 }
 
 #[cfg(test)]

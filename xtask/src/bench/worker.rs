@@ -46,8 +46,11 @@ pub(super) struct Turn {
 
 /// Small enough for random labels; `bench_worker.py` has the same numbers.
 const LEARNING_RATE: f64 = 0.01;
-const OPTIMIZER: OptimizerConfig =
-    OptimizerConfig::Sgd { momentum: 0.9, nesterov: false, weight_decay: 1e-4 };
+const OPTIMIZER: OptimizerConfig = OptimizerConfig::Sgd {
+    momentum: 0.9,
+    nesterov: false,
+    weight_decay: 1e-4,
+};
 
 /// Serves until standard input ends.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -63,7 +66,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         gradient_clip: None,
         seed: 0,
     };
-    let Checkpoint { graph, weights, optimizer, .. } = checkpoint;
+    let Checkpoint {
+        graph,
+        weights,
+        optimizer,
+        ..
+    } = checkpoint;
     let mut trainer = Trainer::new(&graph, &weights, &optimizer, options)?;
     let batches = images
         .chunks_exact(arguments.batch * image_len)
@@ -73,7 +81,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     answer(&Ready { torch: None })?;
     for line in std::io::stdin().lock().lines() {
         let steps: usize = line?.trim().parse().context("expected a number of steps")?;
-        let mut turn = Turn { milliseconds: Vec::new(), losses: Vec::new() };
+        let mut turn = Turn {
+            milliseconds: Vec::new(),
+            losses: Vec::new(),
+        };
         for (images, labels) in batches.by_ref().take(steps) {
             let start = Instant::now();
             let report = trainer.step(images, labels, LEARNING_RATE)?;

@@ -12,11 +12,19 @@ use crate::plan::{Insert, Layer, UndoneNorm};
 pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stage, ApplyError> {
     let refuse = |why: String| ApplyError::Refused {
         step: number,
-        refusal: Refusal { space: step.after.clone(), node: None, why },
+        refusal: Refusal {
+            space: step.after.clone(),
+            node: None,
+            why,
+        },
     };
-    let after = graph.find(&step.after).map_err(|error| refuse(error.to_string()))?;
+    let after = graph
+        .find(&step.after)
+        .map_err(|error| refuse(error.to_string()))?;
     let Some(producer) = graph.producer(after) else {
-        return Err(refuse("a layer is inserted after a node, and this is none".to_owned()));
+        return Err(refuse(
+            "a layer is inserted after a node, and this is none".to_owned(),
+        ));
     };
     check(graph, step, after, number)?;
     let activation = graph.at(producer).op.clone();
@@ -32,7 +40,11 @@ pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stag
         let inner_name = format!("{}.input", step.name);
         match value.source {
             Source::Input => {
-                renamed.push(builder.grown.input(value.name.clone(), value.shape.clone())?);
+                renamed.push(
+                    builder
+                        .grown
+                        .input(value.name.clone(), value.shape.clone())?,
+                );
             }
             Source::Parameter => {
                 let sizes = value.shape.at(1);
@@ -47,8 +59,9 @@ pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stag
                     false => graph.get(*output).name.clone(),
                 };
                 let names: Vec<String> = node.outputs.iter().map(name_of).collect();
-                let outputs =
-                    builder.grown.node_with_outputs(&names, node.op.clone(), &inputs)?;
+                let outputs = builder
+                    .grown
+                    .node_with_outputs(&names, node.op.clone(), &inputs)?;
                 for (old, mut new) in node.outputs.iter().zip(outputs) {
                     if *old == after {
                         let last = is_output.then(|| graph.get(after).name.clone());
@@ -63,7 +76,10 @@ pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stag
     for output in graph.outputs() {
         builder.grown.output(renamed[output.index()]);
     }
-    Ok(Stage { graph: builder.grown, origins: builder.origins })
+    Ok(Stage {
+        graph: builder.grown,
+        origins: builder.origins,
+    })
 }
 
 /// Refuses layers that would change the function.
@@ -74,18 +90,23 @@ fn check(graph: &Graph, step: &Insert, after: ValueId, number: usize) -> Result<
         [Extent::Batch, Extent::Fixed(c)] => c,
         [Extent::Batch, Extent::Fixed(c), _, _] => c,
         _ => {
-            return Err(invalid(format!("`{}` has shape {shape}; only [N, features] and images can be deepened", step.after)));
+            return Err(invalid(format!(
+                "`{}` has shape {shape}; only [N, features] and images can be deepened",
+                step.after
+            )));
         }
     };
     let producer = graph.producer(after).map(|id| &graph.at(id).op);
     let nature = producer.map(Op::nature);
     let kernel = match &step.layer {
-        Layer::Identity { kernel, .. } | Layer::Residual { kernel, .. } | Layer::Factor { kernel } => {
-            kernel
-        }
+        Layer::Identity { kernel, .. }
+        | Layer::Residual { kernel, .. }
+        | Layer::Factor { kernel } => kernel,
     };
     if kernel.iter().any(|side| side % 2 == 0 || *side > 63) {
-        return Err(invalid(format!("a kernel of {kernel:?} must have odd sides of at most 63")));
+        return Err(invalid(format!(
+            "a kernel of {kernel:?} must have odd sides of at most 63"
+        )));
     }
     match (&step.layer, nature) {
         (Layer::Identity { .. }, Some(Nature::Activation { idempotent: true })) => {}
@@ -97,14 +118,23 @@ fn check(graph: &Graph, step: &Insert, after: ValueId, number: usize) -> Result<
         }
         (Layer::Residual { .. }, Some(Nature::Activation { .. })) => {}
         (Layer::Residual { .. }, _) => {
-            return Err(invalid(format!("`{}` is not an activation to repeat", step.after)));
+            return Err(invalid(format!(
+                "`{}` is not an activation to repeat",
+                step.after
+            )));
         }
         (Layer::Factor { .. }, Some(Nature::Linear)) => {}
         (Layer::Factor { .. }, _) => {
-            return Err(invalid(format!("`{}` is not a linear layer to factor", step.after)));
+            return Err(invalid(format!(
+                "`{}` is not a linear layer to factor",
+                step.after
+            )));
         }
     }
-    if let Layer::Identity { norm: Some(norm), .. } = &step.layer {
+    if let Layer::Identity {
+        norm: Some(norm), ..
+    } = &step.layer
+    {
         let sensible = norm.mean.len() == channels
             && norm.variance.len() == channels
             && norm.mean.iter().all(|x| x.is_finite())
@@ -151,9 +181,15 @@ impl Builder {
             }
             Layer::Residual { kernel, norm, seed } => {
                 let (first, second) = (name(".first"), name(".second"));
-                let (norm_name, act, last) =
-                    (name(".norm"), name(".activation"), last.unwrap_or_else(|| name(".sum")));
-                let random = Fresh::Random { seed: *seed, fan_in: self.fan_in(x, *kernel) };
+                let (norm_name, act, last) = (
+                    name(".norm"),
+                    name(".activation"),
+                    last.unwrap_or_else(|| name(".sum")),
+                );
+                let random = Fresh::Random {
+                    seed: *seed,
+                    fan_in: self.fan_in(x, *kernel),
+                };
                 let mut y = self.linear(&first, &first, x, *kernel, random, true)?;
                 if *norm {
                     y = self.plain_norm(&norm_name, y)?;
@@ -173,7 +209,11 @@ impl Builder {
 
     fn fan_in(&self, x: ValueId, kernel: [usize; 2]) -> usize {
         let sizes = self.grown.get(x).shape.at(1);
-        let taps = if sizes.len() == 4 { kernel[0] * kernel[1] } else { 1 };
+        let taps = if sizes.len() == 4 {
+            kernel[0] * kernel[1]
+        } else {
+            1
+        };
         sizes[1] * taps
     }
 
@@ -202,7 +242,10 @@ impl Builder {
         let sizes = self.grown.get(x).shape.at(1);
         let channels = sizes[1];
         let (op, weight_sizes): (Op, Vec<usize>) = if sizes.len() == 4 {
-            (Conv::new(Window::same(kernel)).into(), vec![channels, channels, kernel[0], kernel[1]])
+            (
+                Conv::new(Window::same(kernel)).into(),
+                vec![channels, channels, kernel[0], kernel[1]],
+            )
         } else {
             (Gemm::default().into(), vec![channels, channels])
         };
@@ -220,8 +263,15 @@ impl Builder {
         x: ValueId,
         norm: &UndoneNorm,
     ) -> Result<ValueId, ApplyError> {
-        let std = norm.variance.iter().map(|v| (v + norm.epsilon).sqrt()).collect();
-        let op = BatchNorm { epsilon: norm.epsilon, momentum: norm.momentum };
+        let std = norm
+            .variance
+            .iter()
+            .map(|v| (v + norm.epsilon).sqrt())
+            .collect();
+        let op = BatchNorm {
+            epsilon: norm.epsilon,
+            momentum: norm.momentum,
+        };
         let values = [
             Fresh::Values(std),
             Fresh::Values(norm.mean.clone()),

@@ -89,7 +89,10 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
     graph.validate()?;
     let found = graph.hash();
     if found != plan.parent {
-        return Err(ApplyError::Parent { expected: plan.parent.clone(), found });
+        return Err(ApplyError::Parent {
+            expected: plan.parent.clone(),
+            found,
+        });
     }
     let mut stages: Vec<Stage> = Vec::new();
     let mut at = 0;
@@ -116,13 +119,18 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
         stage.graph.validate()?;
         stages.push(stage);
     }
-    Ok(Growth { parent: graph.clone(), stages })
+    Ok(Growth {
+        parent: graph.clone(),
+        stages,
+    })
 }
 
 impl Growth {
     /// The grown graph.
     pub fn graph(&self) -> &Graph {
-        self.stages.last().map_or(&self.parent, |stage| &stage.graph)
+        self.stages
+            .last()
+            .map_or(&self.parent, |stage| &stage.graph)
     }
 
     /// The passes in order.
@@ -137,9 +145,7 @@ impl Growth {
         for stage in &self.stages {
             weights = stage.rebuild(|name, origin, sizes| match origin {
                 Origin::Kept => weights.require(name).cloned(),
-                Origin::Lifted(lift) => {
-                    Ok(lift.weight(weights.require(name)?, name))
-                }
+                Origin::Lifted(lift) => Ok(lift.weight(weights.require(name)?, name)),
                 Origin::Fresh(fresh) => Ok(fresh.tensor(sizes, name)),
             })?;
         }
@@ -153,7 +159,10 @@ impl Growth {
         &self,
         state: &OptimizerState<T>,
     ) -> Result<OptimizerState<T>, ApplyError> {
-        let mut grown = OptimizerState { steps: state.steps, ..OptimizerState::default() };
+        let mut grown = OptimizerState {
+            steps: state.steps,
+            ..OptimizerState::default()
+        };
         for (moment, tensors) in &state.moments {
             let mut tensors = tensors.clone();
             for stage in &self.stages {
@@ -182,9 +191,7 @@ impl Growth {
             let random: Weights<T> = initialize(&stage.graph, seed);
             weights = stage.rebuild(|name, origin, _| match origin {
                 Origin::Kept => weights.require(name).cloned(),
-                Origin::Lifted(lift) => {
-                    Ok(lift.pad(weights.require(name)?, random.require(name)?))
-                }
+                Origin::Lifted(lift) => Ok(lift.pad(weights.require(name)?, random.require(name)?)),
                 Origin::Fresh(_) => random.require(name).cloned(),
             })?;
         }
@@ -202,7 +209,9 @@ impl Growth {
                     let map = &lift.axes[known.axis];
                     let moved = |old: usize| map.source.iter().position(|s| *s as usize == old);
                     let pairs = known.pairs.iter();
-                    known.pairs = pairs.filter_map(|(a, b)| Some((moved(*a)?, moved(*b)?))).collect();
+                    known.pairs = pairs
+                        .filter_map(|(a, b)| Some((moved(*a)?, moved(*b)?)))
+                        .collect();
                 }
             }
             for (name, origin) in &stage.origins {
@@ -236,7 +245,10 @@ impl Stage {
         for id in self.graph.parameters() {
             let value = self.graph.get(id);
             let origin = self.origins.get(&value.name).unwrap_or(&Origin::Kept);
-            rebuilt.insert(value.name.clone(), tensor(&value.name, origin, &value.shape.at(1))?);
+            rebuilt.insert(
+                value.name.clone(),
+                tensor(&value.name, origin, &value.shape.at(1))?,
+            );
         }
         Ok(rebuilt)
     }

@@ -109,7 +109,11 @@ impl Lift {
         let mut padded = random.clone();
         let mut index = vec![0; self.axes.len()];
         for (to, from) in padded.data_mut().iter_mut().zip(copied.data()) {
-            if index.iter().zip(&self.axes).all(|(i, map)| map.original[*i]) {
+            if index
+                .iter()
+                .zip(&self.axes)
+                .all(|(i, map)| map.original[*i])
+            {
                 *to = *from;
             }
             advance(&mut index, copied.shape());
@@ -160,7 +164,11 @@ impl Lift {
                 }
             }
             if !pairs.is_empty() && !summed {
-                all.push(Copies { parameter: name.to_owned(), axis, pairs });
+                all.push(Copies {
+                    parameter: name.to_owned(),
+                    axis,
+                    pairs,
+                });
             }
         }
         all

@@ -40,12 +40,18 @@ pub(super) fn widen(graph: &Graph, steps: &[&Widen], first: usize) -> Result<Sta
             origins.insert(graph.get(id).name.clone(), Origin::Lifted(lift));
         }
     }
-    Ok(Stage { graph: grown, origins })
+    Ok(Stage {
+        graph: grown,
+        origins,
+    })
 }
 
 /// A widening that is onto, whose shares sum to one, of a space that may grow so.
 fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyError> {
-    let refuse = |refusal| ApplyError::Refused { step: number, refusal };
+    let refuse = |refusal| ApplyError::Refused {
+        step: number,
+        refusal,
+    };
     let invalid = |why: String| ApplyError::Invalid { step: number, why };
     let id = spaces.find(&step.space).map_err(refuse)?;
     let space = &spaces.all()[id.index()];
@@ -62,13 +68,19 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
     let mut counts = vec![0usize; old];
     for (source, share) in step.source.iter().zip(&step.shares) {
         let Some(sum) = sums.get_mut(*source as usize) else {
-            return Err(invalid(format!("unit {source} of `{}` does not exist", step.space)));
+            return Err(invalid(format!(
+                "unit {source} of `{}` does not exist",
+                step.space
+            )));
         };
         *sum += share;
         counts[*source as usize] += 1;
     }
     if let Some(unit) = counts.iter().position(|count| *count == 0) {
-        return Err(invalid(format!("unit {unit} of `{}` has no copy", step.space)));
+        return Err(invalid(format!(
+            "unit {unit} of `{}` has no copy",
+            step.space
+        )));
     }
     // A share that is not a number is refused too.
     let whole = |sum: &f64| (sum - 1.0).abs() <= SHARE_TOLERANCE;
@@ -86,7 +98,10 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
         )));
     }
     if step.noise.is_some_and(|noise| !noise.std.is_finite()) {
-        return Err(invalid(format!("the noise of `{}` is not finite", step.space)));
+        return Err(invalid(format!(
+            "the noise of `{}` is not finite",
+            step.space
+        )));
     }
     Ok(id)
 }
@@ -157,7 +172,10 @@ fn lift(
         Extent::Fixed(size) => size,
         Extent::Batch => 1,
     };
-    let mut lift = Lift { axes: Vec::new(), noise: Vec::new() };
+    let mut lift = Lift {
+        axes: Vec::new(),
+        noise: Vec::new(),
+    };
     for (axis, dim) in spaces.axes(parameter).iter().enumerate() {
         let leaf = |atom: AtomId| {
             let widen = widened.get(&atom)?;
@@ -168,7 +186,12 @@ fn lift(
             } else {
                 (ones, widen.shares.clone())
             };
-            Some(LeafMap { source: widen.source.clone(), factor, gradient, summed })
+            Some(LeafMap {
+                source: widen.source.clone(),
+                factor,
+                gradient,
+                summed,
+            })
         };
         lift.axes.push(AxisMap::lift(dim, &leaf, &size));
         dim.for_each_atom(&mut |atom| {

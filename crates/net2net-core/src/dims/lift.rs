@@ -48,7 +48,11 @@ impl AxisMap {
     /// Whether every position copies itself, unscaled.
     pub fn is_identity(&self) -> bool {
         self.source.len() == self.old
-            && self.source.iter().enumerate().all(|(i, s)| i == *s as usize)
+            && self
+                .source
+                .iter()
+                .enumerate()
+                .all(|(i, s)| i == *s as usize)
             && self.factor.iter().all(|f| *f == 1.0)
     }
 
@@ -100,7 +104,9 @@ impl AxisMap {
         };
         for i in 0..self.source.len() {
             for j in 0..inner.source.len() {
-                product.source.push(self.source[i] * inner.old as u32 + inner.source[j]);
+                product
+                    .source
+                    .push(self.source[i] * inner.old as u32 + inner.source[j]);
                 product.factor.push(self.factor[i] * inner.factor[j]);
                 product.gradient.push(self.gradient[i] * inner.gradient[j]);
                 product.original.push(self.original[i] && inner.original[j]);

@@ -87,7 +87,12 @@ impl Spaces {
             .iter()
             .map(|value| match value.source {
                 crate::graph::Source::Node { .. } => Vec::new(),
-                _ => value.shape.extents().iter().map(|e| unifier.fresh(*e)).collect(),
+                _ => value
+                    .shape
+                    .extents()
+                    .iter()
+                    .map(|e| unifier.fresh(*e))
+                    .collect(),
             })
             .collect();
         for id in graph.node_ids() {
@@ -100,7 +105,10 @@ impl Spaces {
             (graph.outputs(), "it is an axis of a graph output"),
         ] {
             for dim in ids.iter().flat_map(|id| axes[id.index()].clone()) {
-                let reason = Frozen { node: None, why: why.to_owned() };
+                let reason = Frozen {
+                    node: None,
+                    why: why.to_owned(),
+                };
                 unifier.freeze(&dim, &reason);
             }
         }
@@ -210,14 +218,20 @@ fn resolve(
             let Some(&id) = ids.get(&atom) else {
                 continue;
             };
-            let known = *roles.entry((id, one.parameter, one.axis)).or_insert(one.role);
+            let known = *roles
+                .entry((id, one.parameter, one.axis))
+                .or_insert(one.role);
             if known != one.role {
                 conflicts.push((id, one.parameter));
             }
         }
     }
     for ((id, parameter, axis), role) in roles {
-        spaces[id.index()].sites.push(SpaceSite { parameter, axis, role });
+        spaces[id.index()].sites.push(SpaceSite {
+            parameter,
+            axis,
+            role,
+        });
     }
     for (id, parameter) in conflicts {
         let space = &mut spaces[id.index()];
@@ -228,7 +242,10 @@ fn resolve(
             why: format!("`{name}` produces its units in one place and reads them in another"),
         });
     }
-    Spaces { spaces, axes: resolved }
+    Spaces {
+        spaces,
+        axes: resolved,
+    }
 }
 
 fn space(graph: &Graph, unifier: &Unifier, atom: AtomId, name: String) -> Space {

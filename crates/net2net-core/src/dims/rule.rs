@@ -70,7 +70,14 @@ impl<'a> AxisRule<'a> {
                 .map(|extent| unifier.fresh(*extent))
                 .collect();
         }
-        AxisRule { unifier, graph, node, axes, uses, labels: Vec::new() }
+        AxisRule {
+            unifier,
+            graph,
+            node,
+            axes,
+            uses,
+            labels: Vec::new(),
+        }
     }
 
     /// The number of inputs of the node.
@@ -85,18 +92,28 @@ impl<'a> AxisRule<'a> {
 
     /// The shape of an output.
     pub fn output_shape(&self, output: usize) -> &'a Shape {
-        &self.graph.get(self.graph.at(self.node).outputs[output]).shape
+        &self
+            .graph
+            .get(self.graph.at(self.node).outputs[output])
+            .shape
     }
 
     /// A new label of a size.
     pub fn label(&mut self, size: Extent) -> Label {
         let dim = self.unifier.fresh(size);
-        self.labels.push(LabelState { dim, reads: Vec::new(), written: false });
+        self.labels.push(LabelState {
+            dim,
+            reads: Vec::new(),
+            written: false,
+        });
         Label(self.labels.len() - 1)
     }
 
     fn product(&self, labels: &[Label]) -> Dim {
-        let parts = labels.iter().map(|l| self.labels[l.0].dim.clone()).collect();
+        let parts = labels
+            .iter()
+            .map(|l| self.labels[l.0].dim.clone())
+            .collect();
         Dim::Prod(parts)
     }
 
@@ -119,7 +136,10 @@ impl<'a> AxisRule<'a> {
 
     /// States that an axis of an output is the concatenation of labels.
     pub fn write_cat(&mut self, output: usize, axis: usize, labels: &[Label]) {
-        let parts = labels.iter().map(|l| self.labels[l.0].dim.clone()).collect();
+        let parts = labels
+            .iter()
+            .map(|l| self.labels[l.0].dim.clone())
+            .collect();
         self.write_dim(output, axis, &Dim::Cat(parts), labels);
     }
 
@@ -153,7 +173,10 @@ impl<'a> AxisRule<'a> {
     /// States that a label cannot grow.
     pub fn freeze(&mut self, label: Label, why: &str) {
         let dim = self.labels[label.0].dim.clone();
-        let reason = Frozen { node: Some(self.node), why: why.to_owned() };
+        let reason = Frozen {
+            node: Some(self.node),
+            why: why.to_owned(),
+        };
         self.unifier.freeze(&dim, &reason);
     }
 
@@ -198,7 +221,12 @@ impl<'a> AxisRule<'a> {
         sizes: &[(&str, usize)],
         names: &mut Vec<(String, Label)>,
     ) -> Vec<Label> {
-        let given = |name: &str| sizes.iter().find(|(n, _)| *n == name).map(|(_, size)| *size);
+        let given = |name: &str| {
+            sizes
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, size)| *size)
+        };
         let known: usize = group.iter().filter_map(|name| given(name)).product();
         let mut labels = Vec::new();
         for (position, name) in group.iter().enumerate() {
@@ -244,22 +272,28 @@ impl<'a> AxisRule<'a> {
                 (_, _, false) => Err("several parameters are summed over this axis"),
             };
             match role {
-                Ok(role) => self.uses.extend(parameters.into_iter().map(|(parameter, axis)| Use {
-                    parameter,
-                    axis,
-                    label: label.dim.clone(),
-                    role,
-                })),
-                Err(why) => {
-                    let reason = Frozen { node: Some(self.node), why: why.to_owned() };
-                    self.unifier.freeze(&label.dim, &reason);
-                    // A frozen axis keeps its place in the list of what a space touches.
-                    self.uses.extend(parameters.into_iter().map(|(parameter, axis)| Use {
+                Ok(role) => self
+                    .uses
+                    .extend(parameters.into_iter().map(|(parameter, axis)| Use {
                         parameter,
                         axis,
                         label: label.dim.clone(),
-                        role: AxisRole::Map,
-                    }));
+                        role,
+                    })),
+                Err(why) => {
+                    let reason = Frozen {
+                        node: Some(self.node),
+                        why: why.to_owned(),
+                    };
+                    self.unifier.freeze(&label.dim, &reason);
+                    // A frozen axis keeps its place in the list of what a space touches.
+                    self.uses
+                        .extend(parameters.into_iter().map(|(parameter, axis)| Use {
+                            parameter,
+                            axis,
+                            label: label.dim.clone(),
+                            role: AxisRole::Map,
+                        }));
                 }
             }
         }
@@ -270,7 +304,10 @@ impl<'a> AxisRule<'a> {
 fn groups(operand: &str, rank: usize) -> Vec<Vec<String>> {
     let mut groups: Vec<Vec<String>> = Vec::new();
     let mut open: Option<Vec<String>> = None;
-    let spaced = operand.replace('?', " ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = operand
+        .replace('?', " ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     for token in spaced.split_whitespace() {
         match (token, &mut open) {
             ("(", _) => open = Some(Vec::new()),
@@ -283,6 +320,10 @@ fn groups(operand: &str, rank: usize) -> Vec<Vec<String>> {
             (name, None) => groups.push(vec![name.to_owned()]),
         }
     }
-    debug_assert_eq!(groups.len(), rank, "rule `{operand}` does not fit rank {rank}");
+    debug_assert_eq!(
+        groups.len(),
+        rank,
+        "rule `{operand}` does not fit rank {rank}"
+    );
     groups
 }

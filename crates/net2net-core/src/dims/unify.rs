@@ -192,7 +192,10 @@ impl Unifier {
     }
 
     fn freeze_both(&mut self, a: &Dim, b: &Dim, node: Option<NodeId>, why: &str) {
-        let reason = Frozen { node, why: why.to_owned() };
+        let reason = Frozen {
+            node,
+            why: why.to_owned(),
+        };
         self.freeze(a, &reason);
         self.freeze(b, &reason);
     }
@@ -261,7 +264,10 @@ impl Unifier {
                 let why = "two products have no common factors";
                 self.freeze_both(&x, &y, node, why);
                 for rest in a.iter().chain(&b).cloned().collect::<Vec<_>>() {
-                    let reason = Frozen { node, why: why.to_owned() };
+                    let reason = Frozen {
+                        node,
+                        why: why.to_owned(),
+                    };
                     self.freeze(&rest, &reason);
                 }
                 return;
@@ -269,7 +275,13 @@ impl Unifier {
         }
         let why = "an axis of size 1 disappears in a product".to_owned();
         for rest in a.into_iter().chain(b) {
-            self.freeze(&rest, &Frozen { node, why: why.clone() });
+            self.freeze(
+                &rest,
+                &Frozen {
+                    node,
+                    why: why.clone(),
+                },
+            );
         }
     }
 
@@ -475,7 +487,10 @@ mod tests {
     fn a_frozen_atom_freezes_what_it_is_bound_to() {
         let mut u = Unifier::default();
         let four = atom(&mut u, 4);
-        let reason = Frozen { node: None, why: "a graph input".into() };
+        let reason = Frozen {
+            node: None,
+            why: "a graph input".into(),
+        };
         u.freeze(&four, &reason);
         let parts = Dim::Prod(vec![atom(&mut u, 2), atom(&mut u, 2)]);
         u.unify(&parts, &four, None);

@@ -86,6 +86,9 @@ impl Layouts {
     /// One input and one output of the same layout.
     pub fn pass_through(incoming: &[Layout]) -> Self {
         let layout = incoming[0].clone();
-        Layouts { inputs: vec![layout.clone()], outputs: vec![layout] }
+        Layouts {
+            inputs: vec![layout.clone()],
+            outputs: vec![layout],
+        }
     }
 }

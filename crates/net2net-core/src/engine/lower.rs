@@ -59,7 +59,11 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
         buffers: Vec::new(),
         steps: Vec::new(),
         of_value: HashMap::new(),
-        parameter_index: graph.parameters().enumerate().map(|(i, id)| (id, i)).collect(),
+        parameter_index: graph
+            .parameters()
+            .enumerate()
+            .map(|(i, id)| (id, i))
+            .collect(),
     };
     lowering.add_inputs();
     let needed = needed_nodes(graph);
@@ -85,7 +89,12 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
             None => Layout::row_major(graph.get(id).shape.rank()),
         })
         .collect();
-    Lowered { buffers: lowering.buffers, steps: lowering.steps, outputs, parameter_layouts }
+    Lowered {
+        buffers: lowering.buffers,
+        steps: lowering.steps,
+        outputs,
+        parameter_layouts,
+    }
 }
 
 fn needed_nodes(graph: &Graph) -> Vec<bool> {
@@ -151,7 +160,12 @@ impl<T: Precision> Lowering<'_, T> {
         home: Home,
         needs_gradient: bool,
     ) -> usize {
-        self.buffers.push(Buffer { shape, layout, home, needs_gradient });
+        self.buffers.push(Buffer {
+            shape,
+            layout,
+            home,
+            needs_gradient,
+        });
         let buffer = self.buffers.len() - 1;
         self.of_value.entry(value).or_default().push(buffer);
         buffer
@@ -162,7 +176,11 @@ impl<T: Precision> Lowering<'_, T> {
         let node = graph.at(id);
         let results = relu.map_or(&node.outputs, |relu| &graph.at(relu).outputs);
         let (input_shapes, output_shapes) = (graph.shapes(&node.inputs), graph.shapes(results));
-        let incoming: Vec<Layout> = node.inputs.iter().map(|v| self.current_layout(*v)).collect();
+        let incoming: Vec<Layout> = node
+            .inputs
+            .iter()
+            .map(|v| self.current_layout(*v))
+            .collect();
         let layouts = node.op.layouts(&incoming, &input_shapes, &output_shapes);
         let mut inputs = Vec::with_capacity(node.inputs.len());
         let mut running = Vec::new();
@@ -173,7 +191,11 @@ impl<T: Precision> Lowering<'_, T> {
             }
             let buffer = self.place_input(*value, layout, trained);
             let repeated = inputs.contains(&buffer) && self.buffers[buffer].needs_gradient;
-            inputs.push(if repeated { self.copy(*value, buffer) } else { buffer });
+            inputs.push(if repeated {
+                self.copy(*value, buffer)
+            } else {
+                buffer
+            });
         }
         let sizes = |shapes: &[&Shape]| shapes.iter().map(|s| s.at(self.batch)).collect();
         let (input_sizes, output_sizes): (Vec<_>, Vec<_>) =
@@ -197,7 +219,12 @@ impl<T: Precision> Lowering<'_, T> {
                 self.add_buffer(*value, shape, layout, Home::Planned, needs_gradient)
             })
             .collect();
-        self.steps.push(Step { kernel, inputs, outputs, running });
+        self.steps.push(Step {
+            kernel,
+            inputs,
+            outputs,
+            running,
+        });
     }
 
     fn current_layout(&self, value: ValueId) -> Layout {
@@ -244,7 +271,12 @@ impl<T: Precision> Lowering<'_, T> {
     }
 
     fn convert(&mut self, value: ValueId, from: usize, layout: Layout) -> usize {
-        let Buffer { shape, layout: source, needs_gradient, .. } = self.buffers[from].clone();
+        let Buffer {
+            shape,
+            layout: source,
+            needs_gradient,
+            ..
+        } = self.buffers[from].clone();
         let kernel = Permute {
             sizes: source.apply(&shape.at(self.batch)),
             forward: source.permutation_to(&layout),
@@ -272,7 +304,10 @@ struct Permute {
 
 impl<T: Precision> Kernel<T> for Permute {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

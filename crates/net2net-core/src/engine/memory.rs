@@ -32,7 +32,10 @@ pub(super) fn assign(lives: &[Life]) -> Assignment {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|i| (std::cmp::Reverse(lives[*i].len), lives[*i].first, *i));
     let mut residents: Vec<Vec<usize>> = Vec::new();
-    let mut assignment = Assignment { slot_of: vec![0; lives.len()], slots: Vec::new() };
+    let mut assignment = Assignment {
+        slot_of: vec![0; lives.len()],
+        slots: Vec::new(),
+    };
     for tensor in order {
         let life = &lives[tensor];
         let free = residents

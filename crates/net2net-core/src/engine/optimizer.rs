@@ -84,7 +84,10 @@ pub struct OptimizerState<T> {
 
 impl<T> Default for OptimizerState<T> {
     fn default() -> Self {
-        OptimizerState { steps: 0, moments: BTreeMap::new() }
+        OptimizerState {
+            steps: 0,
+            moments: BTreeMap::new(),
+        }
     }
 }
 
@@ -126,7 +129,11 @@ impl<T: Precision> Optimizer<T> {
             }
             moments.push(parameters.store(cx, &complete)?);
         }
-        Ok(Optimizer { config, steps: state.steps, moments })
+        Ok(Optimizer {
+            config,
+            steps: state.steps,
+            moments,
+        })
     }
 
     /// The number of steps taken.
@@ -140,7 +147,10 @@ impl<T: Precision> Optimizer<T> {
         cx: &mut Context<T>,
         parameters: &Parameters<T>,
     ) -> OptimizerState<T> {
-        let mut state = OptimizerState { steps: self.steps, ..OptimizerState::default() };
+        let mut state = OptimizerState {
+            steps: self.steps,
+            ..OptimizerState::default()
+        };
         for (moment, stored) in self.config.moments().iter().zip(&self.moments) {
             let all = parameters.load(cx, stored);
             let mut trained = Weights::default();
@@ -166,15 +176,22 @@ impl<T: Precision> Optimizer<T> {
             if !info.role.is_trained() {
                 continue;
             }
-            let mut moments: Vec<&mut [T]> =
-                self.moments.iter_mut().map(|stored| &mut stored[index][..]).collect();
+            let mut moments: Vec<&mut [T]> = self
+                .moments
+                .iter_mut()
+                .map(|stored| &mut stored[index][..])
+                .collect();
             T::update(
                 cx,
                 &self.config,
                 &mut parameters.values[index],
                 &parameters.gradients[index],
                 &mut moments,
-                Rate { learning_rate, decays: info.role.decays(), step: self.steps },
+                Rate {
+                    learning_rate,
+                    decays: info.role.decays(),
+                    step: self.steps,
+                },
             );
         }
     }

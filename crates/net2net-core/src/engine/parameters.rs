@@ -45,7 +45,11 @@ impl<T: Precision> Parameters<T> {
                 layout: layout.clone(),
             })
             .collect();
-        let mut parameters = Parameters { info, values: Vec::new(), gradients: Vec::new() };
+        let mut parameters = Parameters {
+            info,
+            values: Vec::new(),
+            gradients: Vec::new(),
+        };
         parameters.values = parameters.store(cx, weights)?;
         if with_gradients {
             let zeros = |v: &Vec<T>| vec![T::zero(); v.len()];

@@ -119,10 +119,21 @@ macro_rules! precision {
                 moments: &mut [&mut [Self]],
                 rate: Rate,
             ) {
-                let Rate { learning_rate, decays, step } = rate;
+                let Rate {
+                    learning_rate,
+                    decays,
+                    step,
+                } = rate;
                 let decay = |weight_decay: f64| if decays { weight_decay } else { 0.0 };
                 match (*config, moments) {
-                    (OptimizerConfig::Sgd { momentum, nesterov, weight_decay }, moments) => {
+                    (
+                        OptimizerConfig::Sgd {
+                            momentum,
+                            nesterov,
+                            weight_decay,
+                        },
+                        moments,
+                    ) => {
                         let velocity = moments.first_mut().map(|m| &mut **m);
                         optimizer::sgd(
                             cx,
@@ -136,7 +147,12 @@ macro_rules! precision {
                         );
                     }
                     (
-                        OptimizerConfig::AdamW { beta1, beta2, epsilon, weight_decay },
+                        OptimizerConfig::AdamW {
+                            beta1,
+                            beta2,
+                            epsilon,
+                            weight_decay,
+                        },
                         [first, second],
                     ) => optimizer::adamw(
                         cx,

@@ -65,8 +65,15 @@ pub struct Memory {
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Nobody,
-    Planned { slot: usize, len: usize, accumulate: bool },
-    Parameter { index: usize, accumulate: bool },
+    Planned {
+        slot: usize,
+        len: usize,
+        accumulate: bool,
+    },
+    Parameter {
+        index: usize,
+        accumulate: bool,
+    },
 }
 
 /// Kernels in a line over planned memory. Inputs of rank 3 and more are channels-last.
@@ -103,9 +110,17 @@ impl<T: Precision> Program<T> {
             sum.saturating_add(value.shape.elements(batch))
         });
         if total.saturating_mul(2 * size_of::<T>()) > 1 << 46 {
-            return Err(CompileError::TooLarge { graph: graph.name().to_owned(), batch });
+            return Err(CompileError::TooLarge {
+                graph: graph.name().to_owned(),
+                batch,
+            });
         }
-        let Lowered { buffers, steps, outputs, parameter_layouts } = lower::<T>(graph, batch, mode);
+        let Lowered {
+            buffers,
+            steps,
+            outputs,
+            parameter_layouts,
+        } = lower::<T>(graph, batch, mode);
         let lens: Vec<usize> = buffers.iter().map(|b| b.shape.elements(batch)).collect();
         let lives = lives(mode, &buffers, &steps, &outputs, &lens);
         let Assignment { slot_of, slots } = assign(&lives);
@@ -121,10 +136,11 @@ impl<T: Precision> Program<T> {
             .map(|len| {
                 let mut slot = Vec::new();
                 // The system may refuse what can be addressed; that is no reason to abort.
-                slot.try_reserve_exact(len).map_err(|_| CompileError::TooLarge {
-                    graph: graph.name().to_owned(),
-                    batch,
-                })?;
+                slot.try_reserve_exact(len)
+                    .map_err(|_| CompileError::TooLarge {
+                        graph: graph.name().to_owned(),
+                        batch,
+                    })?;
                 slot.resize(len, T::zero());
                 Ok(slot)
             })
@@ -153,7 +169,8 @@ impl<T: Precision> Program<T> {
     /// Sets the seeds of all random kernels, each its own.
     pub(super) fn reseed(&mut self, seed: u64) {
         for (index, step) in (0u64..).zip(&mut self.steps) {
-            step.kernel.reseed(seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            step.kernel
+                .reseed(seed ^ (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         }
     }
 
@@ -255,7 +272,9 @@ impl<T: Precision> Program<T> {
                 Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
             };
             let kept = |wanted: bool, ids: &[usize]| -> Vec<&[T]> {
-                ids.iter().map(|b| if wanted { read(b) } else { &[][..] }).collect()
+                ids.iter()
+                    .map(|b| if wanted { read(b) } else { &[][..] })
+                    .collect()
             };
             let gradient = |b: &usize| &self.slots[self.gradient_slot[*b]][..self.lens[*b]];
             let mut gradients: Vec<Option<Gradient<'_, T>>> = taken
@@ -263,9 +282,12 @@ impl<T: Precision> Program<T> {
                 .zip(targets)
                 .map(|(data, target)| match *target {
                     Target::Nobody => None,
-                    Target::Planned { len, accumulate, .. } => {
-                        Some(Gradient { data: &mut data[..len], accumulate })
-                    }
+                    Target::Planned {
+                        len, accumulate, ..
+                    } => Some(Gradient {
+                        data: &mut data[..len],
+                        accumulate,
+                    }),
                     Target::Parameter { accumulate, .. } => Some(Gradient { data, accumulate }),
                 })
                 .collect();
@@ -309,23 +331,39 @@ fn lives<T: Precision>(
 ) -> Vec<Life> {
     let loss = steps.len();
     let backward = |step: usize| 2 * loss - step;
-    let never = |len| Life { first: 0, last: 0, len };
+    let never = |len| Life {
+        first: 0,
+        last: 0,
+        len,
+    };
     let mut values: Vec<Life> = vec![never(0); buffers.len()];
     let mut gradients: Vec<Life> = vec![never(0); buffers.len()];
     for (s, step) in steps.iter().enumerate() {
         let needs = step.kernel.needs();
         let returns = mode == Mode::Train && buffers[step.outputs[0]].needs_gradient;
         for b in &step.outputs {
-            values[*b] = Life { first: s, last: s, len: lens[*b] };
+            values[*b] = Life {
+                first: s,
+                last: s,
+                len: lens[*b],
+            };
             if returns {
-                gradients[*b] = Life { first: backward(s), last: backward(s), len: lens[*b] };
+                gradients[*b] = Life {
+                    first: backward(s),
+                    last: backward(s),
+                    len: lens[*b],
+                };
             }
             if returns && needs.outputs {
                 values[*b].last = backward(s);
             }
         }
         for b in &step.inputs {
-            let read = if returns && needs.inputs { backward(s) } else { s };
+            let read = if returns && needs.inputs {
+                backward(s)
+            } else {
+                s
+            };
             values[*b].last = values[*b].last.max(read);
             if returns && buffers[*b].needs_gradient && buffers[*b].home == Home::Planned {
                 gradients[*b].first = gradients[*b].first.min(backward(s));
@@ -371,9 +409,11 @@ fn targets<T: Precision>(
                 let accumulate = std::mem::replace(&mut touched[*b], true);
                 match buffer.home {
                     Home::Parameter(index) => Target::Parameter { index, accumulate },
-                    Home::Planned => {
-                        Target::Planned { slot: gradient_slot[*b], len: lens[*b], accumulate }
-                    }
+                    Home::Planned => Target::Planned {
+                        slot: gradient_slot[*b],
+                        len: lens[*b],
+                        accumulate,
+                    },
                     Home::Input(_) => Target::Nobody,
                 }
             };
@@ -415,7 +455,11 @@ pub(super) fn check_inputs<T>(
         let expected = value.shape.elements(batch);
         let found = inputs.get(index).map_or(0, |data| data.len());
         if found != expected {
-            return Err(CompileError::Input { name: value.name.clone(), found, expected });
+            return Err(CompileError::Input {
+                name: value.name.clone(),
+                found,
+                expected,
+            });
         }
     }
     Ok(())

@@ -47,7 +47,9 @@ pub enum TrainError {
         step: u64,
     },
     /// The graph is not a classifier.
-    #[error("the network must end in logits [N, classes], and its first output is `{name}` {shape}")]
+    #[error(
+        "the network must end in logits [N, classes], and its first output is `{name}` {shape}"
+    )]
     NotAClassifier {
         /// The output.
         name: String,
@@ -147,7 +149,9 @@ impl<T: Precision> Trainer<T> {
         })?;
         let (mut train, layouts) = Program::compile(graph, options.batch, Mode::Train)?;
         if train.logits_and_gradient().is_none() {
-            return Err(TrainError::NothingToTrain { name: logits.name.clone() });
+            return Err(TrainError::NothingToTrain {
+                name: logits.name.clone(),
+            });
         }
         let parameters = Parameters::new(&mut cx, graph, &layouts, weights, true)?;
         let optimizer = Optimizer::new(&mut cx, options.optimizer, &parameters, state)?;
@@ -195,8 +199,13 @@ impl<T: Precision> Trainer<T> {
             }
         }
         self.train.update_running(&mut self.parameters);
-        self.optimizer.step(&mut self.cx, &mut self.parameters, learning_rate);
-        Ok(StepReport { loss, gradient_norm, correct })
+        self.optimizer
+            .step(&mut self.cx, &mut self.parameters, learning_rate);
+        Ok(StepReport {
+            loss,
+            gradient_norm,
+            correct,
+        })
     }
 
     /// Forward and backward without an update: the mean loss and the number correct.
@@ -204,10 +213,14 @@ impl<T: Precision> Trainer<T> {
         let inputs = [images];
         check_inputs(&self.graph, self.options.batch, &inputs)?;
         if labels.len() != self.options.batch {
-            return Err(TrainError::Labels { found: labels.len(), expected: self.options.batch });
+            return Err(TrainError::Labels {
+                found: labels.len(),
+                expected: self.options.batch,
+            });
         }
         self.check_labels(labels)?;
-        self.train.reseed(self.options.seed ^ self.steps().wrapping_mul(0xd134_2543_de82_ef95));
+        self.train
+            .reseed(self.options.seed ^ self.steps().wrapping_mul(0xd134_2543_de82_ef95));
         self.train.forward(&mut self.cx, &self.parameters, &inputs);
         let Some((logits, gradient)) = self.train.logits_and_gradient() else {
             return Ok((0.0, 0));
@@ -219,7 +232,8 @@ impl<T: Precision> Trainer<T> {
         if !loss.is_finite() {
             return Err(self.diverged("the loss"));
         }
-        self.train.backward(&mut self.cx, &mut self.parameters, &inputs);
+        self.train
+            .backward(&mut self.cx, &mut self.parameters, &inputs);
         Ok((loss, correct))
     }
 
@@ -230,7 +244,11 @@ impl<T: Precision> Trainer<T> {
         labels: &[u32],
     ) -> Result<(f64, Weights<T>), TrainError> {
         let (loss, _) = self.gradients(images, labels)?;
-        Ok((loss, self.parameters.load(&mut self.cx, &self.parameters.gradients)))
+        Ok((
+            loss,
+            self.parameters
+                .load(&mut self.cx, &self.parameters.gradients),
+        ))
     }
 
     fn gradient_norm(&mut self) -> f64 {
@@ -244,13 +262,19 @@ impl<T: Precision> Trainer<T> {
 
     fn check_labels(&self, labels: &[u32]) -> Result<(), TrainError> {
         match labels.iter().find(|label| **label as usize >= self.classes) {
-            Some(label) => Err(TrainError::Label { label: *label, classes: self.classes }),
+            Some(label) => Err(TrainError::Label {
+                label: *label,
+                classes: self.classes,
+            }),
             None => Ok(()),
         }
     }
 
     fn diverged(&self, what: &'static str) -> TrainError {
-        TrainError::Diverged { what, step: self.steps() + 1 }
+        TrainError::Diverged {
+            what,
+            step: self.steps() + 1,
+        }
     }
 
     /// Evaluates one batch of any size with running statistics; `images` is channels-last.
@@ -270,7 +294,11 @@ impl<T: Precision> Trainer<T> {
         let logits = program.output(0, &self.parameters, &inputs);
         let (mean, correct) =
             T::cross_entropy(&mut self.cx, self.classes, logits, labels, 0.0, None);
-        Ok(Evaluation { loss: mean * samples as f64, correct, samples })
+        Ok(Evaluation {
+            loss: mean * samples as f64,
+            correct,
+            samples,
+        })
     }
 
     /// The weights as they are now.

@@ -147,8 +147,19 @@ pub struct Graph {
 
 impl PartialEq for Graph {
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, &self.values, &self.nodes, &self.inputs, &self.outputs)
-            == (&other.name, &other.values, &other.nodes, &other.inputs, &other.outputs)
+        (
+            &self.name,
+            &self.values,
+            &self.nodes,
+            &self.inputs,
+            &self.outputs,
+        ) == (
+            &other.name,
+            &other.values,
+            &other.nodes,
+            &other.inputs,
+            &other.outputs,
+        )
     }
 }
 
@@ -244,7 +255,11 @@ impl Graph {
             return Err(GraphError::DuplicateName { name });
         }
         self.by_name.insert(name.clone(), id);
-        self.values.push(Value { name, shape, source });
+        self.values.push(Value {
+            name,
+            shape,
+            source,
+        });
         Ok(id)
     }
 
@@ -404,10 +419,7 @@ impl Graph {
             why,
         };
         for id in self.value_ids() {
-            self.get(id)
-                .shape
-                .check()
-                .map_err(|why| wrong(id, why))?;
+            self.get(id).shape.check().map_err(|why| wrong(id, why))?;
         }
         for id in self.node_ids() {
             let node = self.at(id);

@@ -122,7 +122,9 @@ impl FromStr for Graph {
         let mut graph: Option<Graph> = None;
         for (index, content) in text.lines().enumerate() {
             let line = index + 1;
-            let mut cursor = Cursor { rest: content.trim() };
+            let mut cursor = Cursor {
+                rest: content.trim(),
+            };
             if cursor.rest.is_empty() || cursor.rest.starts_with('#') {
                 continue;
             }
@@ -280,10 +282,7 @@ impl<'a> Cursor<'a> {
     fn bare(&mut self) -> &'a str {
         self.peek();
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-/:".contains(c);
-        let end = self
-            .rest
-            .find(|c| !plain(c))
-            .unwrap_or(self.rest.len());
+        let end = self.rest.find(|c| !plain(c)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word

@@ -106,8 +106,14 @@ impl Checkpoint {
 
     /// Writes the checkpoint, atomically; the same checkpoint gives the same bytes.
     pub fn write(&self, path: &Path) -> Result<(), IoError> {
-        let fault = |source| IoError::File { path: path.to_owned(), source };
-        let bytes = self.to_bytes().map_err(|why| IoError::Format { path: path.to_owned(), why })?;
+        let fault = |source| IoError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let bytes = self.to_bytes().map_err(|why| IoError::Format {
+            path: path.to_owned(),
+            why,
+        })?;
         write_atomic(path, &bytes).map_err(fault)
     }
 
@@ -164,26 +170,36 @@ impl Checkpoint {
 
     /// Reads a checkpoint and checks that its parts belong together.
     pub fn read(path: &Path) -> Result<Checkpoint, IoError> {
-        let file = |source| IoError::File { path: path.to_owned(), source };
+        let file = |source| IoError::File {
+            path: path.to_owned(),
+            source,
+        };
         let bytes = std::fs::metadata(path).map_err(file)?.len();
         if bytes > MAX_FILE_BYTES {
-            return Err(IoError::TooLarge { path: path.to_owned(), bytes });
+            return Err(IoError::TooLarge {
+                path: path.to_owned(),
+                bytes,
+            });
         }
         Checkpoint::from_bytes(path, &std::fs::read(path).map_err(file)?)
     }
 
     /// Reads a checkpoint from memory; `path` is for messages.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Checkpoint, IoError> {
-        let format = |why: String| IoError::Format { path: path.to_owned(), why };
+        let format = |why: String| IoError::Format {
+            path: path.to_owned(),
+            why,
+        };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format(e.to_string()))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| format(e.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let text = metadata
-            .get(GRAPH_KEY)
-            .ok_or_else(|| IoError::NoGraph { path: path.to_owned() })?;
-        let graph: Graph = text
-            .parse()
-            .map_err(|source| IoError::Graph { path: path.to_owned(), source })?;
+        let text = metadata.get(GRAPH_KEY).ok_or_else(|| IoError::NoGraph {
+            path: path.to_owned(),
+        })?;
+        let graph: Graph = text.parse().map_err(|source| IoError::Graph {
+            path: path.to_owned(),
+            source,
+        })?;
         let steps = match metadata.get(STEPS_KEY).map(|steps| steps.parse()) {
             None => 0,
             Some(Ok(steps)) => steps,
@@ -194,18 +210,27 @@ impl Checkpoint {
         for (name, view) in tensors.iter() {
             let tensor = to_tensor(name, &view).map_err(format)?;
             let is_parameter = |name: &str| {
-                checkpoint.graph.find(name).is_ok_and(|id| checkpoint.graph.is_parameter(id))
+                checkpoint
+                    .graph
+                    .find(name)
+                    .is_ok_and(|id| checkpoint.graph.is_parameter(id))
             };
             // A parameter may have a name that looks like a moment's.
-            let moment = name.strip_prefix(MOMENT_PREFIX).and_then(|rest| rest.split_once('/'));
+            let moment = name
+                .strip_prefix(MOMENT_PREFIX)
+                .and_then(|rest| rest.split_once('/'));
             match moment.filter(|_| !is_parameter(name)) {
                 Some((moment, parameter)) => {
                     let moment = [Moment::First, Moment::Second]
                         .into_iter()
                         .find(|known| known.name() == moment)
                         .ok_or_else(|| format(format!("unknown moment `{moment}`")))?;
-                    check_moment(&checkpoint.graph, parameter, &tensor)
-                        .map_err(|source| IoError::Weights { path: path.to_owned(), source })?;
+                    check_moment(&checkpoint.graph, parameter, &tensor).map_err(|source| {
+                        IoError::Weights {
+                            path: path.to_owned(),
+                            source,
+                        }
+                    })?;
                     let moments = checkpoint.optimizer.moments.entry(moment).or_default();
                     moments.insert(parameter, tensor);
                 }
@@ -220,7 +245,10 @@ impl Checkpoint {
         checkpoint
             .weights
             .check(&checkpoint.graph)
-            .map_err(|source| IoError::Weights { path: path.to_owned(), source })?;
+            .map_err(|source| IoError::Weights {
+                path: path.to_owned(),
+                source,
+            })?;
         Ok(checkpoint)
     }
 }
@@ -228,18 +256,27 @@ impl Checkpoint {
 /// A moment has the shape of its parameter. A parameter may lack one: new layers do.
 fn check_moment(graph: &Graph, name: &str, moment: &Tensor<f32>) -> Result<(), WeightsError> {
     let parameter = graph.find(name).ok().filter(|id| graph.is_parameter(*id));
-    let id = parameter.ok_or_else(|| WeightsError::Unknown { name: name.to_owned() })?;
+    let id = parameter.ok_or_else(|| WeightsError::Unknown {
+        name: name.to_owned(),
+    })?;
     let expected = graph.get(id).shape.at(1);
     if moment.shape() != expected {
         let found = moment.shape().to_vec();
-        return Err(WeightsError::Shape { name: name.to_owned(), found, expected });
+        return Err(WeightsError::Shape {
+            name: name.to_owned(),
+            found,
+            expected,
+        });
     }
     Ok(())
 }
 
 fn to_tensor(name: &str, view: &TensorView<'_>) -> Result<Tensor<f32>, String> {
     if view.dtype() != Dtype::F32 {
-        return Err(format!("tensor `{name}` has type {:?}, and F32 is expected", view.dtype()));
+        return Err(format!(
+            "tensor `{name}` has type {:?}, and F32 is expected",
+            view.dtype()
+        ));
     }
     let data = view
         .data()

@@ -194,9 +194,18 @@ impl<T: Real> Kernel<T> for ElementwiseKernel {
     fn needs(&self) -> Needs {
         match self.0 {
             // The sign of its output is that of its input, and the output is needed anyway.
-            Curve::Ready(Activation::Relu) => Needs { inputs: false, outputs: true },
-            Curve::Identity => Needs { inputs: false, outputs: false },
-            _ => Needs { inputs: true, outputs: false },
+            Curve::Ready(Activation::Relu) => Needs {
+                inputs: false,
+                outputs: true,
+            },
+            Curve::Identity => Needs {
+                inputs: false,
+                outputs: false,
+            },
+            _ => Needs {
+                inputs: true,
+                outputs: false,
+            },
         }
     }
 
@@ -207,7 +216,13 @@ impl<T: Real> Kernel<T> for ElementwiseKernel {
             Curve::Leaky(alpha) => {
                 let alpha = T::from_f64(alpha);
                 let zero = T::zero();
-                elementwise::map(cx, x, y, #[inline(always)] |x| if x > zero { x } else { alpha * x });
+                elementwise::map(
+                    cx,
+                    x,
+                    y,
+                    #[inline(always)]
+                    |x| if x > zero { x } else { alpha * x },
+                );
             }
             Curve::Identity => y.copy_from_slice(x),
         }

@@ -83,12 +83,16 @@ fn aligned(shape: &Shape, rank: usize, axis: usize) -> Extent {
 fn broadcast_shapes(a: &Shape, b: &Shape) -> Result<Shape, String> {
     let rank = a.rank().max(b.rank());
     (0..rank)
-        .map(|axis| match (aligned(a, rank, axis), aligned(b, rank, axis)) {
-            (x, y) if x == y => Ok(x),
-            (x, Extent::Fixed(1)) => Ok(x),
-            (Extent::Fixed(1), y) => Ok(y),
-            _ => Err(format!("{a} and {b} do not match, and no axis of 1 can be repeated")),
-        })
+        .map(
+            |axis| match (aligned(a, rank, axis), aligned(b, rank, axis)) {
+                (x, y) if x == y => Ok(x),
+                (x, Extent::Fixed(1)) => Ok(x),
+                (Extent::Fixed(1), y) => Ok(y),
+                _ => Err(format!(
+                    "{a} and {b} do not match, and no axis of 1 can be repeated"
+                )),
+            },
+        )
         .collect()
 }
 
@@ -138,13 +142,19 @@ impl BinaryKernel {
             full.extend(sizes);
             layout.apply(&full)
         };
-        BinaryKernel { binary, sizes: [stored(&site.inputs[0]), stored(&site.inputs[1])] }
+        BinaryKernel {
+            binary,
+            sizes: [stored(&site.inputs[0]), stored(&site.inputs[1])],
+        }
     }
 }
 
 impl<T: Real> Kernel<T> for BinaryKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: self.binary == Binary::Mul, outputs: false }
+        Needs {
+            inputs: self.binary == Binary::Mul,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

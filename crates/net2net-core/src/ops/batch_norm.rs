@@ -22,7 +22,10 @@ pub struct BatchNorm {
 
 impl Default for BatchNorm {
     fn default() -> Self {
-        BatchNorm { epsilon: 1e-5, momentum: 0.9 }
+        BatchNorm {
+            epsilon: 1e-5,
+            momentum: 0.9,
+        }
     }
 }
 
@@ -63,12 +66,20 @@ impl Operator for BatchNorm {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [Extent::Batch, Extent::Fixed(channels), ..] = inputs[0].extents() else {
-            return Err(format!("the input must have shape [N, channels, …], not {}", inputs[0]));
+            return Err(format!(
+                "the input must have shape [N, channels, …], not {}",
+                inputs[0]
+            ));
         };
         let per_channel = Shape::fixed(&[*channels]);
-        for (name, shape) in ["scale", "shift", "mean", "variance"].iter().zip(&inputs[1..]) {
+        for (name, shape) in ["scale", "shift", "mean", "variance"]
+            .iter()
+            .zip(&inputs[1..])
+        {
             if **shape != per_channel {
-                return Err(format!("the {name} must have shape {per_channel}, not {shape}"));
+                return Err(format!(
+                    "the {name} must have shape {per_channel}, not {shape}"
+                ));
             }
         }
         Ok(vec![inputs[0].clone()])
@@ -91,7 +102,10 @@ impl Operator for BatchNorm {
         let image = Layout::channels_last(inputs[0].rank());
         let mut wanted = vec![image.clone()];
         wanted.extend(std::iter::repeat_n(Layout::row_major(1), 4));
-        Layouts { inputs: wanted, outputs: vec![image] }
+        Layouts {
+            inputs: wanted,
+            outputs: vec![image],
+        }
     }
 
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
@@ -138,7 +152,10 @@ struct BatchNormKernel<T> {
 
 impl<T: Real> Kernel<T> for BatchNormKernel<T> {
     fn needs(&self) -> Needs {
-        Needs { inputs: true, outputs: self.relu }
+        Needs {
+            inputs: true,
+            outputs: self.relu,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
@@ -161,7 +178,17 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
                 &mut self.variance,
             ),
             Mode::Evaluate => batch_norm::forward_eval(
-                cx, rows, c, x, scale, shift, mean, variance, self.epsilon, relu, y,
+                cx,
+                rows,
+                c,
+                x,
+                scale,
+                shift,
+                mean,
+                variance,
+                self.epsilon,
+                relu,
+                y,
             ),
         }
     }
@@ -178,7 +205,10 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
             }
         }
         // Both parameters' gradients come out of the one reduction that dx needs as well.
-        let mut spare = (vec![T::zero(); self.channels], vec![T::zero(); self.channels]);
+        let mut spare = (
+            vec![T::zero(); self.channels],
+            vec![T::zero(); self.channels],
+        );
         let mut no_dx = Vec::new();
         let (dx_data, accumulate) = match dx {
             Some(gradient) => (&mut *gradient.data, gradient.accumulate),
@@ -216,7 +246,11 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
         let take = T::one() - keep;
         let count = self.rows as f64;
         // The running variance estimates the population's, hence the correction.
-        let unbiased = T::from_f64(if count > 1.0 { count / (count - 1.0) } else { 1.0 });
+        let unbiased = T::from_f64(if count > 1.0 {
+            count / (count - 1.0)
+        } else {
+            1.0
+        });
         let (batch, correction) = match slot {
             3 => (&self.mean, T::one()),
             _ => (&self.variance, unbiased),

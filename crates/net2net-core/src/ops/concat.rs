@@ -24,10 +24,15 @@ impl Default for Concat {
 impl Operator for Concat {
     const NAME: &'static str = "Concat";
     const RULE: &'static str = "n a * , n b * , … -> n [a b …] *";
-    const ARITY: Arity = Arity { least: 1, most: usize::MAX };
+    const ARITY: Arity = Arity {
+        least: 1,
+        most: usize::MAX,
+    };
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
-        Ok(Concat { axis: attributes.size("axis", 1, 1)? })
+        Ok(Concat {
+            axis: attributes.size("axis", 1, 1)?,
+        })
     }
 
     fn write(&self, attributes: &mut Attributes) {
@@ -104,7 +109,11 @@ impl Operator for Concat {
         let position = site.output_layouts[0].position(self.axis);
         // Everything inside the axis moves with it: rows of `width`, one for each outer position.
         let inner: usize = stored[position + 1..].iter().product();
-        let widths = site.inputs.iter().map(|sizes| sizes[self.axis] * inner).collect();
+        let widths = site
+            .inputs
+            .iter()
+            .map(|sizes| sizes[self.axis] * inner)
+            .collect();
         Box::new(ConcatKernel {
             rows: stored[..position].iter().product(),
             width: stored[position] * inner,
@@ -125,7 +134,10 @@ struct ConcatKernel {
 
 impl<T: Real> Kernel<T> for ConcatKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

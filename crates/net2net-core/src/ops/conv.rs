@@ -90,7 +90,10 @@ impl Operator for Conv {
     fn resize(&self, inputs: &[&Shape], _outputs: &[Shape]) -> Self {
         let channels = inputs[0].at(1)[1];
         let per_group = inputs[1].at(1)[1];
-        Conv { groups: channels / per_group, window: self.window.clone() }
+        Conv {
+            groups: channels / per_group,
+            window: self.window.clone(),
+        }
     }
 
     fn cost(&self, inputs: &[&Shape], outputs: &[&Shape]) -> u64 {
@@ -101,7 +104,10 @@ impl Operator for Conv {
     fn layouts(&self, _: &[Layout], inputs: &[&Shape], _: &[&Shape]) -> Layouts {
         let mut wanted = vec![Layout::channels_last(4), Layout::filter()];
         wanted.extend(inputs.get(2).map(|_| Layout::row_major(1)));
-        Layouts { inputs: wanted, outputs: vec![Layout::channels_last(4)] }
+        Layouts {
+            inputs: wanted,
+            outputs: vec![Layout::channels_last(4)],
+        }
     }
 
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
@@ -130,8 +136,15 @@ impl Operator for Conv {
 /// The channels, height and width of a batch of images.
 pub(super) fn image_sizes(shape: &Shape) -> Result<[usize; 3], String> {
     match shape.extents() {
-        [Extent::Batch, Extent::Fixed(c), Extent::Fixed(h), Extent::Fixed(w)] => Ok([*c, *h, *w]),
-        _ => Err(format!("the input must have shape [N, channels, height, width], not {shape}")),
+        [
+            Extent::Batch,
+            Extent::Fixed(c),
+            Extent::Fixed(h),
+            Extent::Fixed(w),
+        ] => Ok([*c, *h, *w]),
+        _ => Err(format!(
+            "the input must have shape [N, channels, height, width], not {shape}"
+        )),
     }
 }
 
@@ -139,7 +152,10 @@ struct ConvKernel(ConvShape);
 
 impl<T: Real> Kernel<T> for ConvKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: true, outputs: false }
+        Needs {
+            inputs: true,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

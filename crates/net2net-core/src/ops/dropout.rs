@@ -80,7 +80,10 @@ struct DropoutKernel {
 
 impl<T: Real> Kernel<T> for DropoutKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn reseed(&mut self, seed: u64) {

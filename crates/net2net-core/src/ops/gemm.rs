@@ -24,7 +24,11 @@ impl Default for Gemm {
 impl Gemm {
     /// The (outputs, inputs) of a weight's sizes.
     fn sides(&self, sizes: &[usize]) -> (usize, usize) {
-        if self.transposed { (sizes[0], sizes[1]) } else { (sizes[1], sizes[0]) }
+        if self.transposed {
+            (sizes[0], sizes[1])
+        } else {
+            (sizes[1], sizes[0])
+        }
     }
 }
 
@@ -34,7 +38,9 @@ impl Operator for Gemm {
     const ARITY: Arity = Arity { least: 2, most: 3 };
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
-        Ok(Gemm { transposed: attributes.flag("transB", false)? })
+        Ok(Gemm {
+            transposed: attributes.flag("transB", false)?,
+        })
     }
 
     fn write(&self, attributes: &mut Attributes) {
@@ -132,7 +138,10 @@ impl GemmKernel {
 
 impl<T: Real> Kernel<T> for GemmKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: true, outputs: false }
+        Needs {
+            inputs: true,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
@@ -158,7 +167,13 @@ impl<T: Real> Kernel<T> for GemmKernel {
             conv::backward_bias(cx, self.rows, self.outputs, dy, db.data, db.accumulate);
         }
         if let Some(dx) = &mut pass.input_gradients[0] {
-            matmul(cx, dy, self.weight(pass.inputs[1]).t(), dx.data, dx.accumulate);
+            matmul(
+                cx,
+                dy,
+                self.weight(pass.inputs[1]).t(),
+                dx.data,
+                dx.accumulate,
+            );
         }
     }
 }

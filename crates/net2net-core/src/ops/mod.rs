@@ -96,7 +96,10 @@ pub struct Arity {
 impl Arity {
     /// Exactly `count` inputs.
     pub const fn exactly(count: usize) -> Self {
-        Arity { least: count, most: count }
+        Arity {
+            least: count,
+            most: count,
+        }
     }
 }
 

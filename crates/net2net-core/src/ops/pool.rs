@@ -76,12 +76,16 @@ fn read_window(attributes: &mut Attributes) -> Result<([usize; 2], Window), Stri
 fn infer_window(input: &Shape, kernel: [usize; 2], window: &Window) -> Result<Vec<Shape>, String> {
     let [channels, h, w] = image_sizes(input)?;
     if kernel[0].saturating_mul(kernel[1]) > 1 << 16 {
-        return Err(format!("a window of {kernel:?} is too large; at most 65,536 pixels"));
+        return Err(format!(
+            "a window of {kernel:?} is too large; at most 65,536 pixels"
+        ));
     }
     let [y, x] = window.slide([h, w], kernel)?;
     for (axis, size) in [h, w].into_iter().enumerate() {
         let dilation = window.dilations[axis];
-        let reach = (kernel[axis] - 1).saturating_mul(dilation).saturating_add(1);
+        let reach = (kernel[axis] - 1)
+            .saturating_mul(dilation)
+            .saturating_add(1);
         let padded = window.pads[axis] > 0;
         // A dilated window that begins in the padding can step over an image narrower than a step.
         let steps_over = padded && dilation > size;
@@ -141,8 +145,15 @@ impl Operator for MaxPool {
 
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
         let shape = pool_shape(site, self.kernel, &self.window);
-        let kept = if site.mode == Mode::Train { shape.output_len() } else { 0 };
-        Box::new(MaxPoolKernel { shape, index: vec![0; kept] })
+        let kept = if site.mode == Mode::Train {
+            shape.output_len()
+        } else {
+            0
+        };
+        Box::new(MaxPoolKernel {
+            shape,
+            index: vec![0; kept],
+        })
     }
 
     pool_parts!();
@@ -156,7 +167,10 @@ struct MaxPoolKernel {
 
 impl<T: Real> Kernel<T> for MaxPoolKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
@@ -180,7 +194,11 @@ impl Operator for AveragePool {
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
         let (kernel, window) = read_window(attributes)?;
         let count_include_pad = attributes.flag("count_include_pad", false)?;
-        Ok(AveragePool { kernel, window, count_include_pad })
+        Ok(AveragePool {
+            kernel,
+            window,
+            count_include_pad,
+        })
     }
 
     fn write(&self, attributes: &mut Attributes) {
@@ -217,11 +235,20 @@ struct AveragePoolKernel {
 
 impl<T: Real> Kernel<T> for AveragePoolKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        pool::average_forward(cx, &self.shape, self.count_include_pad, inputs[0], outputs[0]);
+        pool::average_forward(
+            cx,
+            &self.shape,
+            self.count_include_pad,
+            inputs[0],
+            outputs[0],
+        );
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
@@ -273,7 +300,10 @@ struct GlobalAverageKernel {
 
 impl<T: Real> Kernel<T> for GlobalAverageKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

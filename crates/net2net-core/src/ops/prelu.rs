@@ -32,10 +32,16 @@ impl Operator for PRelu {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [Extent::Batch, Extent::Fixed(channels), ..] = inputs[0].extents() else {
-            return Err(format!("the input must have shape [N, channels, …], not {}", inputs[0]));
+            return Err(format!(
+                "the input must have shape [N, channels, …], not {}",
+                inputs[0]
+            ));
         };
         if *inputs[1] != Shape::fixed(&[*channels]) {
-            return Err(format!("the slope must have shape [{channels}], not {}", inputs[1]));
+            return Err(format!(
+                "the slope must have shape [{channels}], not {}",
+                inputs[1]
+            ));
         }
         Ok(vec![inputs[0].clone()])
     }
@@ -63,7 +69,10 @@ impl Operator for PRelu {
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
         let channels = site.inputs[0][1];
         let elements: usize = site.inputs[0].iter().product();
-        Box::new(PReluKernel { rows: elements / channels, channels })
+        Box::new(PReluKernel {
+            rows: elements / channels,
+            channels,
+        })
     }
 
     fn nature(&self) -> Nature {
@@ -78,11 +87,21 @@ struct PReluKernel {
 
 impl<T: Real> Kernel<T> for PReluKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: true, outputs: false }
+        Needs {
+            inputs: true,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        slopes::channel_slopes(cx, self.rows, self.channels, inputs[0], inputs[1], outputs[0]);
+        slopes::channel_slopes(
+            cx,
+            self.rows,
+            self.channels,
+            inputs[0],
+            inputs[1],
+            outputs[0],
+        );
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {

@@ -21,7 +21,9 @@ pub struct Reshape {
 fn check_batch(shape: &Shape) -> Result<(), String> {
     match shape.get(0) {
         Some(Extent::Batch) => Ok(()),
-        _ => Err(format!("the first axis of the input must be the batch, and it is {shape}")),
+        _ => Err(format!(
+            "the first axis of the input must be the batch, and it is {shape}"
+        )),
     }
 }
 
@@ -93,7 +95,9 @@ impl Operator for Reshape {
     const ARITY: Arity = Arity::exactly(1);
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
-        let sizes = attributes.ints("sizes")?.ok_or("attribute `sizes` is missing")?;
+        let sizes = attributes
+            .ints("sizes")?
+            .ok_or("attribute `sizes` is missing")?;
         let sizes = sizes
             .into_iter()
             .map(|size| usize::try_from(size).ok().filter(|size| *size > 0))
@@ -120,7 +124,9 @@ impl Operator for Reshape {
     }
 
     fn resize(&self, _: &[&Shape], outputs: &[Shape]) -> Self {
-        Reshape { sizes: outputs[0].at(1)[1..].to_vec() }
+        Reshape {
+            sizes: outputs[0].at(1)[1..].to_vec(),
+        }
     }
 
     reshape_operator_parts!();
@@ -130,7 +136,10 @@ struct CopyKernel;
 
 impl<T: Real> Kernel<T> for CopyKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: false }
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
     }
 
     fn forward(&mut self, _: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

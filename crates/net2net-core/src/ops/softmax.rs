@@ -34,7 +34,10 @@ impl Operator for Softmax {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         if inputs[0].rank() < 2 {
-            return Err(format!("the input must have shape [N, …, classes], not {}", inputs[0]));
+            return Err(format!(
+                "the input must have shape [N, …, classes], not {}",
+                inputs[0]
+            ));
         }
         Ok(vec![inputs[0].clone()])
     }
@@ -77,7 +80,10 @@ struct SoftmaxKernel {
 
 impl<T: Real> Kernel<T> for SoftmaxKernel {
     fn needs(&self) -> Needs {
-        Needs { inputs: false, outputs: true }
+        Needs {
+            inputs: false,
+            outputs: true,
+        }
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {

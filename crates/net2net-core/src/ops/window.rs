@@ -15,7 +15,11 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Window { strides: [1, 1], pads: [0; 4], dilations: [1, 1] }
+        Window {
+            strides: [1, 1],
+            pads: [0; 4],
+            dilations: [1, 1],
+        }
     }
 }
 
@@ -23,13 +27,19 @@ impl Window {
     /// A window that keeps the size of an image under an odd kernel and stride 1.
     pub fn same(kernel: [usize; 2]) -> Self {
         let [h, w] = [kernel[0] / 2, kernel[1] / 2];
-        Window { pads: [h, w, h, w], ..Window::default() }
+        Window {
+            pads: [h, w, h, w],
+            ..Window::default()
+        }
     }
 
     /// The same window with another stride along both axes.
     #[must_use]
     pub fn stride(self, stride: usize) -> Self {
-        Window { strides: [stride, stride], ..self }
+        Window {
+            strides: [stride, stride],
+            ..self
+        }
     }
 
     pub(super) fn read(attributes: &mut Attributes) -> Result<Self, String> {
@@ -47,7 +57,11 @@ impl Window {
     }
 
     /// The output's (height, width) for an input's and a kernel.
-    pub(super) fn slide(&self, input: [usize; 2], kernel: [usize; 2]) -> Result<[usize; 2], String> {
+    pub(super) fn slide(
+        &self,
+        input: [usize; 2],
+        kernel: [usize; 2],
+    ) -> Result<[usize; 2], String> {
         let mut output = [0; 2];
         for axis in 0..2 {
             if kernel[axis] == 0 || self.strides[axis] == 0 || self.dilations[axis] == 0 {

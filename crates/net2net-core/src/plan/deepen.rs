@@ -45,8 +45,14 @@ pub fn deepen<T: Precision>(
     batch: usize,
     inputs: &[&[T]],
 ) -> Result<Insert, PlanError> {
-    let refuse = |why: String| Refusal { space: layer.to_owned(), node: None, why };
-    let value = graph.find(layer).map_err(|error| refuse(error.to_string()))?;
+    let refuse = |why: String| Refusal {
+        space: layer.to_owned(),
+        node: None,
+        why,
+    };
+    let value = graph
+        .find(layer)
+        .map_err(|error| refuse(error.to_string()))?;
     let node = graph
         .producer(value)
         .filter(|id| graph.at(*id).op.nature() == Nature::Linear)
@@ -65,15 +71,25 @@ pub fn deepen<T: Precision>(
                 Some(Op::BatchNorm(norm)) => {
                     let (mean, variance) = measure(cx, graph, weights, after, batch, inputs)?;
                     let (epsilon, momentum) = (norm.epsilon, norm.momentum);
-                    Some(UndoneNorm { mean, variance, epsilon, momentum })
+                    Some(UndoneNorm {
+                        mean,
+                        variance,
+                        epsilon,
+                        momentum,
+                    })
                 }
                 _ => None,
             };
             (after, Layer::Identity { kernel, norm })
         }
-        Some((after, false)) => {
-            (after, Layer::Residual { kernel, norm: block.norm.is_some(), seed })
-        }
+        Some((after, false)) => (
+            after,
+            Layer::Residual {
+                kernel,
+                norm: block.norm.is_some(),
+                seed,
+            },
+        ),
         None => (block.linear, Layer::Factor { kernel }),
     };
     Ok(Insert {
@@ -99,7 +115,11 @@ fn follow(graph: &Graph, node: NodeId) -> Block {
         _ => None,
     };
     let linear = graph.at(node).outputs[0];
-    let mut block = Block { linear, norm: None, activation: None };
+    let mut block = Block {
+        linear,
+        norm: None,
+        activation: None,
+    };
     let mut last = linear;
     if let Some(reader) = only_reader(last)
         && matches!(graph.at(reader).op, Op::BatchNorm(_))
@@ -120,7 +140,10 @@ fn fresh_name(graph: &Graph, layer: &str) -> String {
     let mut number = 1;
     loop {
         let name = format!("{layer}.deeper{number}");
-        let taken = graph.values().iter().any(|value| value.name.starts_with(&name));
+        let taken = graph
+            .values()
+            .iter()
+            .any(|value| value.name.starts_with(&name));
         if !taken {
             return name;
         }

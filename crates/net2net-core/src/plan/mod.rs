@@ -163,7 +163,12 @@ impl From<Refusal> for PlanError {
 impl Plan {
     /// A plan of given steps for a graph.
     pub fn new(graph: &crate::graph::Graph, seed: u64, steps: Vec<Step>) -> Plan {
-        Plan { version: PLAN_VERSION, parent: graph.hash(), seed, steps }
+        Plan {
+            version: PLAN_VERSION,
+            parent: graph.hash(),
+            seed,
+            steps,
+        }
     }
 
     /// The plan as JSON that a person can read.
@@ -175,7 +180,9 @@ impl Plan {
     pub fn from_json(text: &str) -> Result<Plan, PlanError> {
         let plan: Plan = serde_json::from_str(text)?;
         if plan.version != PLAN_VERSION {
-            return Err(PlanError::Version { found: plan.version });
+            return Err(PlanError::Version {
+                found: plan.version,
+            });
         }
         Ok(plan)
     }
@@ -203,15 +210,27 @@ impl Step {
             Step::Widen(widen) => {
                 let old = widen.source.iter().max().map_or(0, |s| s.saturating_add(1));
                 let noise = match widen.noise {
-                    Some(Noise { kind: NoiseKind::ZeroSum, std, .. }) => {
+                    Some(Noise {
+                        kind: NoiseKind::ZeroSum,
+                        std,
+                        ..
+                    }) => {
                         format!(", zero-sum noise of {std}")
                     }
-                    Some(Noise { kind: NoiseKind::Incoming, std, .. }) => {
+                    Some(Noise {
+                        kind: NoiseKind::Incoming,
+                        std,
+                        ..
+                    }) => {
                         format!(", incoming noise of {std} (not exact)")
                     }
                     None => String::new(),
                 };
-                format!("widen {} from {old} to {}{noise}", widen.space, widen.source.len())
+                format!(
+                    "widen {} from {old} to {}{noise}",
+                    widen.space,
+                    widen.source.len()
+                )
             }
             Step::Insert(Insert { after, name, layer }) => {
                 let what = match layer {

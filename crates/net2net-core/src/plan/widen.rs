@@ -58,12 +58,18 @@ pub fn widen(
 ) -> Result<Widen, Refusal> {
     let id = spaces.find(name)?;
     let space = &spaces.all()[id.index()];
-    let refuse = |why: String| Refusal { space: name.to_owned(), node: None, why };
+    let refuse = |why: String| Refusal {
+        space: name.to_owned(),
+        node: None,
+        why,
+    };
     let Some(old) = space.size.fixed() else {
         return Err(refuse("it is the batch".to_owned()));
     };
     if size <= old {
-        return Err(refuse(format!("it has {old} units already, and {size} are not more")));
+        return Err(refuse(format!(
+            "it has {old} units already, and {size} are not more"
+        )));
     }
     if u32::try_from(size).is_err() {
         return Err(refuse(format!("{size} units are more than 2^32")));
@@ -74,7 +80,11 @@ pub fn widen(
         )));
     }
     let mut random = stream(seed, &format!("widen {name}"));
-    let mapping = if space.uniform { Mapping::Uniform } else { mapping };
+    let mapping = if space.uniform {
+        Mapping::Uniform
+    } else {
+        mapping
+    };
     let source: Vec<u32> = (0..size)
         .map(|unit| match mapping {
             Mapping::Random if unit >= old => random.random_range(0..old) as u32,
@@ -87,18 +97,33 @@ pub fn widen(
     };
     // At 1 a share could be zero, and all shares of a unit at once.
     if !(0.0..1.0).contains(&spread) {
-        return Err(refuse(format!("a spread of {spread} is not at least 0 and below 1")));
+        return Err(refuse(format!(
+            "a spread of {spread} is not at least 0 and below 1"
+        )));
     }
     let draws: Vec<f64> = (0..size)
         .map(|_| 1.0 + spread * random.random_range(-1.0..=1.0))
         .collect();
     let noise = match symmetry {
-        Symmetry::ZeroSum { std } => Some(Noise { kind: NoiseKind::ZeroSum, std, seed }),
-        Symmetry::Incoming { std } => Some(Noise { kind: NoiseKind::Incoming, std, seed }),
+        Symmetry::ZeroSum { std } => Some(Noise {
+            kind: NoiseKind::ZeroSum,
+            std,
+            seed,
+        }),
+        Symmetry::Incoming { std } => Some(Noise {
+            kind: NoiseKind::Incoming,
+            std,
+            seed,
+        }),
         Symmetry::Even | Symmetry::Uneven { .. } => None,
     };
     let shares = normalized(&source, &draws, old);
-    Ok(Widen { space: name.to_owned(), source, shares, noise })
+    Ok(Widen {
+        space: name.to_owned(),
+        source,
+        shares,
+        noise,
+    })
 }
 
 /// Draws made to sum to one over the copies of each unit.

@@ -28,13 +28,25 @@ fn gradients_of_every_parameter_are_those_of_pytorch() {
     let fixture = Fixture::read();
     let expected = fixture.tensors("gradient/");
     let mut trainer = fixture.trainer::<f64>(&fixture.about.sgd);
-    let (loss, found) = trainer.gradients_by_name(&fixture.images(0), &fixture.labels(0)).unwrap();
-    assert_close("loss", &[loss], &fixture.numbers("sgd/losses")[..1], TOLERANCE_F64);
+    let (loss, found) = trainer
+        .gradients_by_name(&fixture.images(0), &fixture.labels(0))
+        .unwrap();
+    assert_close(
+        "loss",
+        &[loss],
+        &fixture.numbers("sgd/losses")[..1],
+        TOLERANCE_F64,
+    );
     for (name, tensor) in &expected {
-        let found = found.get(name).unwrap_or_else(|| panic!("no gradient of `{name}`"));
+        let found = found
+            .get(name)
+            .unwrap_or_else(|| panic!("no gradient of `{name}`"));
         assert_close(name, found.data(), tensor.data(), TOLERANCE_F64);
     }
-    let trained = found.iter().filter(|(name, _)| !name.contains(".running_")).count();
+    let trained = found
+        .iter()
+        .filter(|(name, _)| !name.contains(".running_"))
+        .count();
     assert_eq!(expected.len(), trained);
 }
 
@@ -108,7 +120,10 @@ impl Fixture {
             Some((name.strip_prefix(prefix)?.to_owned(), tensor))
         });
         let tensors: BTreeMap<_, _> = tensors.collect();
-        assert!(!tensors.is_empty(), "the fixture holds nothing under `{prefix}`");
+        assert!(
+            !tensors.is_empty(),
+            "the fixture holds nothing under `{prefix}`"
+        );
         tensors
     }
 
@@ -122,11 +137,16 @@ impl Fixture {
 
     fn images<T: Real>(&self, step: usize) -> Vec<T> {
         let bytes = self.batch("images", step).into_iter();
-        bytes.map(|byte| T::from_f64((f64::from(byte) - 127.5) / 64.0)).collect()
+        bytes
+            .map(|byte| T::from_f64((f64::from(byte) - 127.5) / 64.0))
+            .collect()
     }
 
     fn labels(&self, step: usize) -> Vec<u32> {
-        self.batch("labels", step).into_iter().map(u32::from).collect()
+        self.batch("labels", step)
+            .into_iter()
+            .map(u32::from)
+            .collect()
     }
 
     fn trainer<T: Real>(&self, setting: &Setting) -> Trainer<T> {
@@ -152,8 +172,15 @@ impl Fixture {
         assert_eq!(expected.len(), 20);
         for (step, expected) in expected.iter().enumerate() {
             let (images, labels) = (self.images(step), self.labels(step));
-            let report = trainer.step(&images, &labels, setting.learning_rate).unwrap();
-            assert_close(&format!("loss of step {step}"), &[report.loss], &[*expected], tolerance);
+            let report = trainer
+                .step(&images, &labels, setting.learning_rate)
+                .unwrap();
+            assert_close(
+                &format!("loss of step {step}"),
+                &[report.loss],
+                &[*expected],
+                tolerance,
+            );
         }
         let weights = trainer.weights().cast::<f64>();
         for (name, expected) in self.tensors(&format!("{kind}/running/")) {
@@ -178,7 +205,10 @@ fn numbers(view: &TensorView<'_>) -> Vec<f64> {
 fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
-    assert!(largest > 0.0, "{what}: nothing but zeros would compare as equal to anything small");
+    assert!(
+        largest > 0.0,
+        "{what}: nothing but zeros would compare as equal to anything small"
+    );
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         let difference = (found - expected).abs() / largest;
         assert!(

@@ -21,8 +21,10 @@ pub fn architecture(graph: &Graph) -> Architecture {
                 .filter(|id| graph.is_parameter(**id) && counted.insert(**id))
                 .map(|id| graph.get(*id).shape.elements(1) as u64)
                 .sum();
-            let sizes: Vec<String> =
-                output.shape.extents()[1..].iter().map(ToString::to_string).collect();
+            let sizes: Vec<String> = output.shape.extents()[1..]
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             LayerRow {
                 name: output.name.clone(),
                 operator: operator(graph, node),
@@ -31,7 +33,11 @@ pub fn architecture(graph: &Graph) -> Architecture {
             }
         })
         .collect();
-    Architecture { layers, parameters: graph.parameter_count(), flops_per_sample: graph.flops() }
+    Architecture {
+        layers,
+        parameters: graph.parameter_count(),
+        flops_per_sample: graph.flops(),
+    }
 }
 
 /// The operator with what tells it from others of its sort.
@@ -48,7 +54,12 @@ fn operator(graph: &Graph, node: &Node) -> String {
                 1 => String::new(),
                 groups => format!(", {groups} groups"),
             };
-            format!("Conv {}×{}{}{groups}", kernel[0], kernel[1], stride(conv.window.strides))
+            format!(
+                "Conv {}×{}{}{groups}",
+                kernel[0],
+                kernel[1],
+                stride(conv.window.strides)
+            )
         }
         Op::MaxPool(pool) => {
             let [h, w] = pool.kernel;

@@ -37,16 +37,22 @@ pub(super) fn start(
                 false => none,
             },
         },
-        Kind::Scratch => Start { weights: initialize(growth.graph(), seed), optimizer: none },
-        Kind::RandomPad | Kind::RandomInit => {
-            Start { weights: growth.padded(teacher.0, seed)?, optimizer: none }
-        }
-        Kind::Reinit => {
-            Start { weights: reinitialize(growth.graph(), grown, seed), optimizer: none }
-        }
-        Kind::Teacher | Kind::Continued => {
-            Start { weights: teacher.0.clone(), optimizer: teacher.1.clone() }
-        }
+        Kind::Scratch => Start {
+            weights: initialize(growth.graph(), seed),
+            optimizer: none,
+        },
+        Kind::RandomPad | Kind::RandomInit => Start {
+            weights: growth.padded(teacher.0, seed)?,
+            optimizer: none,
+        },
+        Kind::Reinit => Start {
+            weights: reinitialize(growth.graph(), grown, seed),
+            optimizer: none,
+        },
+        Kind::Teacher | Kind::Continued => Start {
+            weights: teacher.0.clone(),
+            optimizer: teacher.1.clone(),
+        },
     })
 }
 

@@ -81,18 +81,26 @@ impl Claimed {
 
 /// Makes a directory for a new comparison and writes its spec.
 pub fn create(path: &Path, spec: &Spec) -> Result<Claimed, DirectoryError> {
-    let file = |source| DirectoryError::File { path: path.to_owned(), source };
+    let file = |source| DirectoryError::File {
+        path: path.to_owned(),
+        source,
+    };
     fs::create_dir_all(path).map_err(file)?;
     let claimed = claim(path)?;
     let spec_path = path.join(SPEC_FILE);
     if spec_path.exists() {
-        return Err(DirectoryError::Taken { path: path.to_owned() });
+        return Err(DirectoryError::Taken {
+            path: path.to_owned(),
+        });
     }
-    let text = spec
-        .to_toml()
-        .map_err(|source| DirectoryError::Spec { path: spec_path.clone(), source })?;
-    write_atomic(&spec_path, text.as_bytes())
-        .map_err(|source| DirectoryError::File { path: spec_path, source })?;
+    let text = spec.to_toml().map_err(|source| DirectoryError::Spec {
+        path: spec_path.clone(),
+        source,
+    })?;
+    write_atomic(&spec_path, text.as_bytes()).map_err(|source| DirectoryError::File {
+        path: spec_path,
+        source,
+    })?;
     Ok(claimed)
 }
 
@@ -101,28 +109,44 @@ pub fn create(path: &Path, spec: &Spec) -> Result<Claimed, DirectoryError> {
 pub fn resume(path: &Path, wanted: Option<&Spec>) -> Result<(Claimed, Spec), DirectoryError> {
     let spec_path = path.join(SPEC_FILE);
     if !spec_path.exists() {
-        return Err(DirectoryError::Nothing { path: path.to_owned() });
+        return Err(DirectoryError::Nothing {
+            path: path.to_owned(),
+        });
     }
     let claimed = claim(path)?;
-    let text = fs::read_to_string(&spec_path)
-        .map_err(|source| DirectoryError::File { path: spec_path.clone(), source })?;
-    let spec = Spec::from_toml(&text)
-        .map_err(|source| DirectoryError::Spec { path: spec_path, source })?;
+    let text = fs::read_to_string(&spec_path).map_err(|source| DirectoryError::File {
+        path: spec_path.clone(),
+        source,
+    })?;
+    let spec = Spec::from_toml(&text).map_err(|source| DirectoryError::Spec {
+        path: spec_path,
+        source,
+    })?;
     if wanted.is_some_and(|wanted| *wanted != spec) {
-        return Err(DirectoryError::Other { path: path.to_owned() });
+        return Err(DirectoryError::Other {
+            path: path.to_owned(),
+        });
     }
     Ok((claimed, spec))
 }
 
 fn claim(path: &Path) -> Result<Claimed, DirectoryError> {
     let lock_path = path.join(".lock");
-    let lock = File::create(&lock_path)
-        .map_err(|source| DirectoryError::File { path: lock_path.clone(), source })?;
+    let lock = File::create(&lock_path).map_err(|source| DirectoryError::File {
+        path: lock_path.clone(),
+        source,
+    })?;
     match lock.try_lock() {
-        Ok(()) => Ok(Claimed { path: path.to_owned(), _lock: lock }),
-        Err(TryLockError::WouldBlock) => Err(DirectoryError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => {
-            Err(DirectoryError::File { path: lock_path, source })
-        }
+        Ok(()) => Ok(Claimed {
+            path: path.to_owned(),
+            _lock: lock,
+        }),
+        Err(TryLockError::WouldBlock) => Err(DirectoryError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(DirectoryError::File {
+            path: lock_path,
+            source,
+        }),
     }
 }

@@ -29,10 +29,10 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::architecture;
 use super::baseline::start;
 use super::directory::COMPARISON_FILE;
 use super::spec::{Baseline, GrowthSpec, Spec, SpecError};
-use super::architecture;
 use crate::data::{DataError, Normalization};
 use crate::models::ModelError;
 use crate::report::{
@@ -162,7 +162,10 @@ pub fn compare(
     spec.check()?;
     let splits = spec.data.load(spec.seeds[0])?;
     let normalization = Normalization::measure(&splits.train);
-    let data = TrainingData { splits, normalization };
+    let data = TrainingData {
+        splits,
+        normalization,
+    };
     let shape = data.splits.train.shape();
     let classes = data.splits.train.classes().len();
     let teacher = spec.teacher.model.build(shape, classes)?;
@@ -179,7 +182,13 @@ pub fn compare(
         growths: Vec::new(),
         runs: Vec::new(),
     };
-    let mut runner = Runner { spec, options, data: &data, stop, watcher };
+    let mut runner = Runner {
+        spec,
+        options,
+        data: &data,
+        stop,
+        watcher,
+    };
     runner.announce();
     for seed in &spec.seeds {
         if !runner.seed(*seed, &teacher, &mut comparison)? {
@@ -234,9 +243,10 @@ impl Runner<'_> {
         for baseline in &student.baselines {
             let (count, recipe) = match baseline {
                 Baseline::Continued => (1, &student.recipe),
-                Baseline::Scratch => {
-                    (self.spec.growth.len(), student.scratch.as_ref().unwrap_or(&student.recipe))
-                }
+                Baseline::Scratch => (
+                    self.spec.growth.len(),
+                    student.scratch.as_ref().unwrap_or(&student.recipe),
+                ),
                 _ => (self.spec.growth.len(), &student.recipe),
             };
             runs += count;
@@ -331,7 +341,11 @@ impl Runner<'_> {
         if !self.run(job, comparison)? {
             return Ok(None);
         }
-        let file = if self.spec.teacher.grow_from_trunk { TRUNK_FILE } else { MODEL_FILE };
+        let file = if self.spec.teacher.grow_from_trunk {
+            TRUNK_FILE
+        } else {
+            MODEL_FILE
+        };
         let checkpoint = Checkpoint::read(&directory.join(file))?;
         Ok(Some(Trained {
             graph: checkpoint.graph,
@@ -349,12 +363,19 @@ impl Runner<'_> {
         comparison: &mut Comparison,
     ) -> Result<bool, CompareError> {
         let directory = self.directory(&format!("seed{seed}/{}", spec.name));
-        fs::create_dir_all(&directory)
-            .map_err(|source| CompareError::File { path: directory.clone(), source })?;
+        fs::create_dir_all(&directory).map_err(|source| CompareError::File {
+            path: directory.clone(),
+            source,
+        })?;
         let (plan, growth) = self.plan(seed, spec, teacher, &directory)?;
         let (grown, evidence) = self.prove(seed, spec, teacher, &plan, &growth, &directory)?;
-        self.watcher.grown(seed, &spec.name, &plan, &evidence, growth.graph());
-        match comparison.growths.iter_mut().find(|record| record.name == spec.name) {
+        self.watcher
+            .grown(seed, &spec.name, &plan, &evidence, growth.graph());
+        match comparison
+            .growths
+            .iter_mut()
+            .find(|record| record.name == spec.name)
+        {
             Some(record) => record.evidence.push((seed, evidence)),
             None => comparison.growths.push(GrowthRecord {
                 name: spec.name.clone(),
@@ -364,7 +385,9 @@ impl Runner<'_> {
             }),
         }
         let baselines = self.spec.student.baselines.iter();
-        let others = baselines.filter(|b| **b != Baseline::Continued).map(|b| b.kind(spec));
+        let others = baselines
+            .filter(|b| **b != Baseline::Continued)
+            .map(|b| b.kind(spec));
         for kind in std::iter::once(Kind::Net2net).chain(others) {
             let mut job = self.job(seed, Some(&spec.name), kind, growth.graph().clone());
             let from = (&teacher.weights, &teacher.optimizer);
@@ -388,10 +411,15 @@ impl Runner<'_> {
         directory: &Path,
     ) -> Result<(Plan, Growth), CompareError> {
         let path = directory.join("plan.json");
-        let fault = |source| CompareError::Plan { path: path.clone(), source };
+        let fault = |source| CompareError::Plan {
+            path: path.clone(),
+            source,
+        };
         if path.exists() {
-            let text = fs::read_to_string(&path)
-                .map_err(|source| CompareError::File { path: path.clone(), source })?;
+            let text = fs::read_to_string(&path).map_err(|source| CompareError::File {
+                path: path.clone(),
+                source,
+            })?;
             let plan = Plan::from_json(&text).map_err(fault)?;
             let growth = apply(&teacher.graph, &plan)?;
             return Ok((plan, growth));
@@ -407,9 +435,19 @@ impl Runner<'_> {
         let images = train.batch_f32(&indices, &self.data.normalization)?;
         let (graph, weights) = (&teacher.graph, &teacher.weights);
         let samples = indices.len();
-        let (plan, growth) =
-            request(&mut cx, graph, weights, &spec.grow, seed, samples, &[&images])
-                .map_err(|source| CompareError::Request { growth: spec.name.clone(), source })?;
+        let (plan, growth) = request(
+            &mut cx,
+            graph,
+            weights,
+            &spec.grow,
+            seed,
+            samples,
+            &[&images],
+        )
+        .map_err(|source| CompareError::Request {
+            growth: spec.name.clone(),
+            source,
+        })?;
         let json = plan.to_json().map_err(fault)?;
         write_file(&path, json.as_bytes())?;
         Ok((plan, growth))
@@ -440,7 +478,10 @@ impl Runner<'_> {
             &[&images],
             &format!("{} validation images", indices.len()),
         )
-        .map_err(|source| CompareError::Verify { growth: spec.name.clone(), source })?;
+        .map_err(|source| CompareError::Verify {
+            growth: spec.name.clone(),
+            source,
+        })?;
         write_json(&directory.join("evidence.json"), &proved.evidence)?;
         Checkpoint::model(growth.graph().clone(), proved.weights.clone())
             .write(&directory.join("start.safetensors"))?;
@@ -474,21 +515,27 @@ fn write_metrics(directory: &Path, comparison: &Comparison) -> Result<(), Compar
     let path = directory.join(METRICS_FILE);
     let mut text = Vec::new();
     for metric in comparison.runs.iter().flat_map(|run| &run.metrics) {
-        serde_json::to_writer(&mut text, metric)
-            .map_err(|source| CompareError::Json { path: path.clone(), source })?;
+        serde_json::to_writer(&mut text, metric).map_err(|source| CompareError::Json {
+            path: path.clone(),
+            source,
+        })?;
         text.push(b'\n');
     }
     write_file(&path, &text)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CompareError> {
-    write_atomic(path, bytes)
-        .map_err(|source| CompareError::File { path: path.to_owned(), source })
+    write_atomic(path, bytes).map_err(|source| CompareError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), CompareError> {
-    let mut json = serde_json::to_vec_pretty(value)
-        .map_err(|source| CompareError::Json { path: path.to_owned(), source })?;
+    let mut json = serde_json::to_vec_pretty(value).map_err(|source| CompareError::Json {
+        path: path.to_owned(),
+        source,
+    })?;
     json.push(b'\n');
     write_file(path, &json)
 }
@@ -496,8 +543,10 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), CompareError> {
 /// Writes the report of a directory again from what was measured there.
 pub fn rerender(directory: &Path) -> Result<(Comparison, Summary), CompareError> {
     let path = directory.join(COMPARISON_FILE);
-    let bytes = fs::read(&path)
-        .map_err(|source| CompareError::File { path: path.clone(), source })?;
+    let bytes = fs::read(&path).map_err(|source| CompareError::File {
+        path: path.clone(),
+        source,
+    })?;
     let comparison: Comparison =
         serde_json::from_slice(&bytes).map_err(|source| CompareError::Json { path, source })?;
     let summary = write_report(directory, &comparison)?;

@@ -6,7 +6,7 @@ use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::data::{Dataset, DataError, Splits, fashion_mini, idx_folder};
+use crate::data::{DataError, Dataset, Splits, fashion_mini, idx_folder};
 use crate::models::ModelSpec;
 use crate::report::Kind;
 use crate::train::{Recipe, RecipeError};
@@ -107,7 +107,12 @@ pub enum Baseline {
 }
 
 fn every_baseline() -> Vec<Baseline> {
-    vec![Baseline::Scratch, Baseline::Random, Baseline::Reinit, Baseline::Continued]
+    vec![
+        Baseline::Scratch,
+        Baseline::Random,
+        Baseline::Reinit,
+        Baseline::Continued,
+    ]
 }
 
 /// Why a spec cannot be used.
@@ -190,7 +195,10 @@ impl Spec {
                     growth.name
                 ));
             }
-            if self.growth[..index].iter().any(|other| other.name == growth.name) {
+            if self.growth[..index]
+                .iter()
+                .any(|other| other.name == growth.name)
+            {
                 return setting(format!("growth {:?} is there twice", growth.name));
             }
             if growth.grow.widen.is_none() && growth.grow.deepen.is_empty() {
@@ -203,7 +211,8 @@ impl Spec {
         let trunk = self.teacher.recipe.schedule.trunk_end(1, 0);
         if self.teacher.grow_from_trunk && trunk.is_none() {
             return setting(
-                "`grow_from_trunk` needs a teacher whose schedule is warmup-stable-decay".to_owned(),
+                "`grow_from_trunk` needs a teacher whose schedule is warmup-stable-decay"
+                    .to_owned(),
             );
         }
         for (whose, recipe) in [
@@ -212,7 +221,9 @@ impl Spec {
             ("scratch", self.student.scratch.as_ref()),
         ] {
             if let Some(recipe) = recipe {
-                recipe.check().map_err(|source| SpecError::Recipe { whose, source })?;
+                recipe
+                    .check()
+                    .map_err(|source| SpecError::Recipe { whose, source })?;
             }
         }
         Ok(())
@@ -230,7 +241,10 @@ impl DataSpec {
             Some(count) if count < data.len() => data.take_balanced(count, seed),
             _ => Ok(data),
         };
-        Splits::new(some(splits.train, self.train)?, some(splits.validation, self.validation)?)
+        Splits::new(
+            some(splits.train, self.train)?,
+            some(splits.validation, self.validation)?,
+        )
     }
 }
 

@@ -69,7 +69,14 @@ pub(super) fn max_pool(
     stride: usize,
 ) -> Result<ValueId, GraphError> {
     let window = Window::same([3, 3]).stride(stride);
-    graph.node(name, MaxPool { kernel: [3, 3], window }, &[x])
+    graph.node(
+        name,
+        MaxPool {
+            kernel: [3, 3],
+            window,
+        },
+        &[x],
+    )
 }
 
 /// A linear layer with bias, `name.weight` and `name.bias`.
@@ -85,22 +92,14 @@ pub(super) fn linear(
 }
 
 /// Global average pooling and the classifier.
-pub(super) fn finish(
-    mut graph: Graph,
-    x: ValueId,
-    classes: usize,
-) -> Result<Graph, GraphError> {
+pub(super) fn finish(mut graph: Graph, x: ValueId, classes: usize) -> Result<Graph, GraphError> {
     let x = graph.node("pool", GlobalAveragePool, &[x])?;
     let x = graph.node("features", Flatten, &[x])?;
     classify(graph, x, classes)
 }
 
 /// The classifier alone.
-pub(super) fn classify(
-    mut graph: Graph,
-    x: ValueId,
-    classes: usize,
-) -> Result<Graph, GraphError> {
+pub(super) fn classify(mut graph: Graph, x: ValueId, classes: usize) -> Result<Graph, GraphError> {
     let logits = linear(&mut graph, "logits", x, classes)?;
     graph.output(logits);
     Ok(graph)

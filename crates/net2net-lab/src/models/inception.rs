@@ -23,8 +23,22 @@ struct Module {
 const STEM: usize = 32;
 
 const STAGES: [Module; 2] = [
-    Module { one: 16, reduce3: 16, three: 32, reduce5: 12, five: 24, pool: 16 },
-    Module { one: 32, reduce3: 24, three: 48, reduce5: 16, five: 40, pool: 24 },
+    Module {
+        one: 16,
+        reduce3: 16,
+        three: 32,
+        reduce5: 12,
+        five: 24,
+        pool: 16,
+    },
+    Module {
+        one: 32,
+        reduce3: 24,
+        three: 48,
+        reduce5: 16,
+        five: 40,
+        pool: 24,
+    },
 ];
 
 pub(super) fn build(
@@ -70,5 +84,9 @@ fn module(
         1,
         1,
     )?;
-    graph.node(format!("{name}.concat"), Concat::default(), &[one, three, five, pooled])
+    graph.node(
+        format!("{name}.concat"),
+        Concat::default(),
+        &[one, three, five, pooled],
+    )
 }

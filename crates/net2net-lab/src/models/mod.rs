@@ -81,11 +81,19 @@ impl ModelSpec {
     pub fn build(&self, images: ImageShape, classes: usize) -> Result<Graph, ModelError> {
         if !(self.width > 0.0 && self.width <= 64.0) {
             let (what, wanted) = ("width", "above 0 and at most 64");
-            return Err(ModelError::Setting { what, wanted, found: self.width });
+            return Err(ModelError::Setting {
+                what,
+                wanted,
+                found: self.width,
+            });
         }
         if !(1..=64).contains(&self.depth) {
             let (what, wanted) = ("depth", "between 1 and 64");
-            return Err(ModelError::Setting { what, wanted, found: self.depth as f64 });
+            return Err(ModelError::Setting {
+                what,
+                wanted,
+                found: self.depth as f64,
+            });
         }
         let result = match self.family {
             Family::Mlp => mlp::build(self, images, classes),
@@ -93,7 +101,10 @@ impl ModelSpec {
             Family::Residual => residual::build(self, images, classes),
             Family::Inception => inception::build(self, images, classes),
         };
-        result.map_err(|source| ModelError::Graph { shape: images, source })
+        result.map_err(|source| ModelError::Graph {
+            shape: images,
+            source,
+        })
     }
 
     /// The width times `base`, at least one.

@@ -50,7 +50,11 @@ fn evaluations() -> usize {
 }
 
 fn momentum() -> OptimizerConfig {
-    OptimizerConfig::Sgd { momentum: 0.9, nesterov: true, weight_decay: 5e-4 }
+    OptimizerConfig::Sgd {
+        momentum: 0.9,
+        nesterov: true,
+        weight_decay: 5e-4,
+    }
 }
 
 /// A hyperparameter of no sense.
@@ -70,20 +74,49 @@ impl Recipe {
     pub fn check(&self) -> Result<(), RecipeError> {
         let require = |what, holds: bool, wanted: &str, found: String| match holds {
             true => Ok(()),
-            false => Err(RecipeError { what, wanted: wanted.to_owned(), found }),
+            false => Err(RecipeError {
+                what,
+                wanted: wanted.to_owned(),
+                found,
+            }),
         };
         let (e, lr, smoothing) = (self.epochs, self.learning_rate, self.label_smoothing);
         require("epochs", e > 0.0 && e <= 1e6, "above 0", e.to_string())?;
-        require("batch", (1..=1 << 20).contains(&self.batch), "1 or more", self.batch.to_string())?;
-        require("learning_rate", lr > 0.0 && lr.is_finite(), "above 0", lr.to_string())?;
+        require(
+            "batch",
+            (1..=1 << 20).contains(&self.batch),
+            "1 or more",
+            self.batch.to_string(),
+        )?;
+        require(
+            "learning_rate",
+            lr > 0.0 && lr.is_finite(),
+            "above 0",
+            lr.to_string(),
+        )?;
         let warm = (0.0..=e).contains(&self.warmup_epochs);
-        require("warmup_epochs", warm, "at most epochs", self.warmup_epochs.to_string())?;
+        require(
+            "warmup_epochs",
+            warm,
+            "at most epochs",
+            self.warmup_epochs.to_string(),
+        )?;
         let smooth = (0.0..1.0).contains(&smoothing);
         require("label_smoothing", smooth, "in 0..1", smoothing.to_string())?;
         let clip = self.gradient_clip.is_none_or(|clip| clip > 0.0);
-        require("gradient_clip", clip, "above 0", format!("{:?}", self.gradient_clip))?;
+        require(
+            "gradient_clip",
+            clip,
+            "above 0",
+            format!("{:?}", self.gradient_clip),
+        )?;
         let often = self.evaluations_per_epoch;
-        require("evaluations_per_epoch", often > 0, "1 or more", often.to_string())?;
+        require(
+            "evaluations_per_epoch",
+            often > 0,
+            "1 or more",
+            often.to_string(),
+        )?;
         self.schedule.check().map_err(|why| RecipeError {
             what: "schedule",
             wanted: why,
@@ -103,6 +136,8 @@ impl Recipe {
 
     /// The steps between evaluations, at least one.
     pub fn evaluate_every(&self, batches_per_epoch: usize) -> u64 {
-        (batches_per_epoch as f64 / self.evaluations_per_epoch as f64).ceil().max(1.0) as u64
+        (batches_per_epoch as f64 / self.evaluations_per_epoch as f64)
+            .ceil()
+            .max(1.0) as u64
     }
 }

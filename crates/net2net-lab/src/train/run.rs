@@ -168,9 +168,10 @@ pub fn run(
     let diverged = match running.train(stop, observer) {
         Ok(true) => None,
         Ok(false) => return Ok(Outcome::Interrupted),
-        Err(RunError::Train { source: error @ TrainError::Diverged { .. }, .. }) => {
-            Some(error.to_string())
-        }
+        Err(RunError::Train {
+            source: error @ TrainError::Diverged { .. },
+            ..
+        }) => Some(error.to_string()),
         Err(error) => return Err(error),
     };
     let record = running.finish(diverged)?;
@@ -184,7 +185,9 @@ fn finished(directory: &Path) -> Result<Option<RunRecord>, RunError> {
     match fs::read(&path) {
         Ok(bytes) => {
             let record = serde_json::from_slice(&bytes);
-            record.map(Some).map_err(|source| RunError::Json { path, source })
+            record
+                .map(Some)
+                .map_err(|source| RunError::Json { path, source })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(file(&path, source)),
@@ -192,7 +195,10 @@ fn finished(directory: &Path) -> Result<Option<RunRecord>, RunError> {
 }
 
 fn file(path: &Path, source: std::io::Error) -> RunError {
-    RunError::File { path: path.to_owned(), source }
+    RunError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// A run under way.
@@ -243,8 +249,12 @@ impl<'a> Running<'a> {
             gradient_clip: recipe.gradient_clip,
             seed: job.seed,
         };
-        let trainer = Trainer::new(&job.graph, weights, state, options)
-            .map_err(|source| RunError::Train { id: job.id.clone(), source })?;
+        let trainer = Trainer::new(&job.graph, weights, state, options).map_err(|source| {
+            RunError::Train {
+                id: job.id.clone(),
+                source,
+            }
+        })?;
         let per_epoch = loader.batches_per_epoch();
         let mut running = Running {
             job,
@@ -268,7 +278,12 @@ impl<'a> Running<'a> {
 
     /// Takes up the metrics that belong to a checkpoint, and cuts those that came after it.
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), RunError> {
-        let number = |name: &str| checkpoint.notes.get(name).and_then(|text| text.parse().ok());
+        let number = |name: &str| {
+            checkpoint
+                .notes
+                .get(name)
+                .and_then(|text| text.parse().ok())
+        };
         self.seconds = number("seconds").unwrap_or(0.0);
         self.learning_rate = number("learning_rate").unwrap_or(0.0);
         self.losses.0 = number("loss_sum").unwrap_or(0.0);
@@ -286,8 +301,10 @@ impl<'a> Running<'a> {
         }
         let mut kept = Vec::new();
         for metric in &self.metrics {
-            serde_json::to_writer(&mut kept, metric)
-                .map_err(|source| RunError::Json { path: path.clone(), source })?;
+            serde_json::to_writer(&mut kept, metric).map_err(|source| RunError::Json {
+                path: path.clone(),
+                source,
+            })?;
             kept.push(b'\n');
         }
         write_atomic(&path, &kept).map_err(|source| file(&path, source))
@@ -295,7 +312,9 @@ impl<'a> Running<'a> {
 
     /// Steps of this run; the optimizer also counts those of the run before.
     fn step(&self) -> u64 {
-        self.trainer.steps().saturating_sub(self.job.optimizer.steps)
+        self.trainer
+            .steps()
+            .saturating_sub(self.job.optimizer.steps)
     }
 
     fn progress(&self) -> Progress<'_> {
@@ -325,12 +344,19 @@ impl<'a> Running<'a> {
                     self.save(TRUNK_FILE)?;
                 }
                 let step = self.step();
-                let factor = self.job.recipe.schedule.factor(step, self.steps, self.warmup);
+                let factor = self
+                    .job
+                    .recipe
+                    .schedule
+                    .factor(step, self.steps, self.warmup);
                 self.learning_rate = self.job.recipe.learning_rate * factor;
                 let report = self
                     .trainer
                     .step(&batch.images, &batch.labels, self.learning_rate)
-                    .map_err(|source| RunError::Train { id: self.job.id.clone(), source })?;
+                    .map_err(|source| RunError::Train {
+                        id: self.job.id.clone(),
+                        source,
+                    })?;
                 self.seconds += started.elapsed().as_secs_f64();
                 self.losses.0 += report.loss;
                 self.losses.1 += 1;
@@ -368,7 +394,10 @@ impl<'a> Running<'a> {
             let part = self
                 .trainer
                 .evaluate(&batch.images, &batch.labels)
-                .map_err(|source| RunError::Train { id: self.job.id.clone(), source })?;
+                .map_err(|source| RunError::Train {
+                    id: self.job.id.clone(),
+                    source,
+                })?;
             total.loss += part.loss;
             total.correct += part.correct;
             total.samples += part.samples;
@@ -388,8 +417,10 @@ impl<'a> Running<'a> {
             validation_accuracy: total.correct as f64 / samples,
         };
         let path = self.job.directory.join(METRICS_FILE);
-        let mut line = serde_json::to_vec(&metric)
-            .map_err(|source| RunError::Json { path: path.clone(), source })?;
+        let mut line = serde_json::to_vec(&metric).map_err(|source| RunError::Json {
+            path: path.clone(),
+            source,
+        })?;
         line.push(b'\n');
         fs::OpenOptions::new()
             .create(true)
@@ -422,9 +453,13 @@ impl<'a> Running<'a> {
             ("loss_count", self.losses.1 as f64),
         ] {
             // Debug prints the shortest text that reads back to the same bits.
-            checkpoint.notes.insert(name.to_owned(), format!("{value:?}"));
+            checkpoint
+                .notes
+                .insert(name.to_owned(), format!("{value:?}"));
         }
-        checkpoint.notes.insert("run".to_owned(), self.job.id.clone());
+        checkpoint
+            .notes
+            .insert("run".to_owned(), self.job.id.clone());
         checkpoint
     }
 
@@ -451,8 +486,10 @@ impl<'a> Running<'a> {
             diverged,
         };
         let path = directory.join(DONE_FILE);
-        let json = serde_json::to_vec_pretty(&record)
-            .map_err(|source| RunError::Json { path: path.clone(), source })?;
+        let json = serde_json::to_vec_pretty(&record).map_err(|source| RunError::Json {
+            path: path.clone(),
+            source,
+        })?;
         write_atomic(&path, &json).map_err(|source| file(&path, source))?;
         let leftover = directory.join(CHECKPOINT_FILE);
         match fs::remove_file(&leftover) {

@@ -91,9 +91,7 @@ impl Schedule {
             Schedule::Constant => Ok(()),
             Schedule::Step { every, factor } => share("every", every).and(share("factor", factor)),
             Schedule::Cosine { floor } | Schedule::Linear { floor } => least(floor),
-            Schedule::WarmupStableDecay { decay, floor } => {
-                share("decay", decay).and(least(floor))
-            }
+            Schedule::WarmupStableDecay { decay, floor } => share("decay", decay).and(least(floor)),
         }
     }
 }
@@ -104,28 +102,50 @@ mod tests {
 
     fn factors(schedule: Schedule, steps: u64, warmup: u64) -> Vec<f64> {
         let round = |f: f64| (f * 1000.0).round() / 1000.0;
-        (0..steps).map(|step| round(schedule.factor(step, steps, warmup))).collect()
+        (0..steps)
+            .map(|step| round(schedule.factor(step, steps, warmup)))
+            .collect()
     }
 
     #[test]
     fn each_kind_moves_as_documented() {
         assert_eq!(factors(Schedule::Constant, 4, 2), [0.333, 0.667, 1.0, 1.0]);
-        let step = Schedule::Step { every: 0.5, factor: 0.1 };
+        let step = Schedule::Step {
+            every: 0.5,
+            factor: 0.1,
+        };
         assert_eq!(factors(step, 4, 0), [1.0, 1.0, 0.1, 0.1]);
         let linear = Schedule::Linear { floor: 0.2 };
         assert_eq!(factors(linear, 4, 0), [1.0, 0.8, 0.6, 0.4]);
         let cosine = Schedule::Cosine { floor: 0.0 };
         assert_eq!(factors(cosine, 4, 0), [1.0, 0.854, 0.5, 0.146]);
-        let wsd = Schedule::WarmupStableDecay { decay: 0.5, floor: 0.0 };
+        let wsd = Schedule::WarmupStableDecay {
+            decay: 0.5,
+            floor: 0.0,
+        };
         assert_eq!(factors(wsd, 6, 2), [0.333, 0.667, 1.0, 1.0, 1.0, 0.5]);
         assert_eq!(wsd.trunk_end(6, 2), Some(4));
     }
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        assert!(Schedule::Step { every: 0.0, factor: 0.1 }.check().is_err());
+        assert!(
+            Schedule::Step {
+                every: 0.0,
+                factor: 0.1
+            }
+            .check()
+            .is_err()
+        );
         assert!(Schedule::Cosine { floor: f64::NAN }.check().is_err());
-        assert!(Schedule::WarmupStableDecay { decay: 1.5, floor: 0.0 }.check().is_err());
+        assert!(
+            Schedule::WarmupStableDecay {
+                decay: 1.5,
+                floor: 0.0
+            }
+            .check()
+            .is_err()
+        );
         assert!(Schedule::Linear { floor: 0.0 }.check().is_ok());
     }
 }

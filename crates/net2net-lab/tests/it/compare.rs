@@ -6,9 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
-use net2net_lab::compare::{
-    Ended, Options, Spec, compare, create, rerender, resume,
-};
+use net2net_lab::compare::{Ended, Options, Spec, compare, create, rerender, resume};
 use net2net_lab::report::{Comparison, Kind, Summary};
 
 use crate::silent::Silent;
@@ -59,7 +57,9 @@ fn complete(spec: &Spec, directory: &Path) -> (Comparison, Summary) {
 /// A comparison without what no two runs share.
 fn timeless(mut comparison: Comparison) -> Comparison {
     for run in &mut comparison.runs {
-        run.metrics.iter_mut().for_each(|metric| metric.seconds = 0.0);
+        run.metrics
+            .iter_mut()
+            .for_each(|metric| metric.seconds = 0.0);
     }
     comparison
 }
@@ -104,13 +104,24 @@ fn every_kind_runs_and_everything_is_written() {
         let scratch = &at(growth, Kind::Scratch).metrics[0];
         assert_ne!(scratch.validation_loss, student.validation_loss);
     }
-    for file in ["metrics.jsonl", "summary.json", "report.html", "comparison.json"] {
-        assert!(directory.path().join(file).metadata().unwrap().len() > 0, "{file}");
+    for file in [
+        "metrics.jsonl",
+        "summary.json",
+        "report.html",
+        "comparison.json",
+    ] {
+        assert!(
+            directory.path().join(file).metadata().unwrap().len() > 0,
+            "{file}"
+        );
     }
     let before = fs::read(directory.path().join("report.html")).unwrap();
     fs::remove_file(directory.path().join("report.html")).unwrap();
     rerender(directory.path()).unwrap();
-    assert_eq!(fs::read(directory.path().join("report.html")).unwrap(), before);
+    assert_eq!(
+        fs::read(directory.path().join("report.html")).unwrap(),
+        before
+    );
 }
 
 #[test]
@@ -163,11 +174,17 @@ fn specs_of_no_sense_are_refused_with_the_setting() {
         ("widen = 1.5", "mapping = \"random\"", "asks for nothing"),
         ("\"deeper\"", "\"wider\"", "there twice"),
         ("\"deeper\"", "\"../up\"", "also a folder's"),
-        ("[teacher]", "[teacher]\ngrow_from_trunk = true", "warmup-stable-decay"),
+        (
+            "[teacher]",
+            "[teacher]\ngrow_from_trunk = true",
+            "warmup-stable-decay",
+        ),
         ("epochs = 2", "epochs = -2", "teacher recipe"),
         ("width = 0.25", "widht = 0.25", "unknown field"),
     ] {
-        let error = Spec::from_toml(&SPEC.replacen(from, to, 1)).unwrap_err().to_string();
+        let error = Spec::from_toml(&SPEC.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(what), "{to}: {error}");
     }
     let spec = Spec::embedded().unwrap();
@@ -181,5 +198,10 @@ fn a_growth_that_matches_nothing_says_so() {
     let stop = AtomicBool::new(false);
     let mut watcher = Silent::new(&stop, None);
     let error = compare(&spec, &options(directory.path()), &stop, &mut watcher).unwrap_err();
-    assert!(error.to_string().contains("`stage9.*` cannot grow: it matches no layer"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("`stage9.*` cannot grow: it matches no layer"),
+        "{error}"
+    );
 }

@@ -8,15 +8,27 @@ use net2net_kernels::Context;
 use net2net_lab::data::ImageShape;
 use net2net_lab::models::{Family, ModelSpec};
 
-const FAMILIES: [Family; 4] =
-    [Family::Mlp, Family::ConvNet, Family::Residual, Family::Inception];
+const FAMILIES: [Family; 4] = [
+    Family::Mlp,
+    Family::ConvNet,
+    Family::Residual,
+    Family::Inception,
+];
 
 fn shape(height: usize, channels: usize) -> ImageShape {
-    ImageShape { height, width: height, channels }
+    ImageShape {
+        height,
+        width: height,
+        channels,
+    }
 }
 
 fn small(family: Family) -> ModelSpec {
-    ModelSpec { family, width: 0.25, depth: 1 }
+    ModelSpec {
+        family,
+        width: 0.25,
+        depth: 1,
+    }
 }
 
 #[test]
@@ -25,16 +37,21 @@ fn every_family_grows_in_every_space_and_after_every_layer() {
     for family in FAMILIES {
         let graph = small(family).build(shape(12, 3), 5).unwrap();
         let weights = initialize::<f64>(&graph, 7);
-        let images: Vec<f64> = (0..6 * 12 * 12 * 3).map(|i| f64::from(i * 37 % 101) / 50.0 - 1.0).collect();
+        let images: Vec<f64> = (0..6 * 12 * 12 * 3)
+            .map(|i| f64::from(i * 37 % 101) / 50.0 - 1.0)
+            .collect();
         let layers = deepenable(&graph).len();
         let wanted = Request {
             widen: Some(1.5),
             deepen: vec!["*".to_owned()],
             ..Request::default()
         };
-        let (plan, growth) =
-            request(&mut cx, &graph, &weights, &wanted, 3, 6, &[&images]).unwrap();
-        assert!(plan.steps.len() > 2 * layers, "{family:?}: {:?}", plan.describe());
+        let (plan, growth) = request(&mut cx, &graph, &weights, &wanted, 3, 6, &[&images]).unwrap();
+        assert!(
+            plan.steps.len() > 2 * layers,
+            "{family:?}: {:?}",
+            plan.describe()
+        );
         let grown = growth.weights(&weights).unwrap();
         let evidence = compare(
             &mut cx,
@@ -46,7 +63,14 @@ fn every_family_grows_in_every_space_and_after_every_layer() {
         .unwrap();
         assert!(evidence[0].scale > 0.0);
         assert!(evidence[0].max_rel < TOLERANCE, "{family:?}: {evidence:?}");
-        assert_eq!(growth.graph().to_string().parse::<net2net_core::graph::Graph>().unwrap(), *growth.graph());
+        assert_eq!(
+            growth
+                .graph()
+                .to_string()
+                .parse::<net2net_core::graph::Graph>()
+                .unwrap(),
+            *growth.graph()
+        );
     }
 }
 
@@ -54,7 +78,11 @@ fn every_family_grows_in_every_space_and_after_every_layer() {
 fn width_and_depth_scale_the_parameters() {
     for family in FAMILIES {
         let count = |width, depth| {
-            let spec = ModelSpec { family, width, depth };
+            let spec = ModelSpec {
+                family,
+                width,
+                depth,
+            };
             spec.build(shape(28, 1), 10).unwrap().parameter_count()
         };
         assert!(10 * count(1.0, 1) > 19 * count(0.5, 1), "{family:?}");
@@ -65,7 +93,11 @@ fn width_and_depth_scale_the_parameters() {
 #[test]
 fn settings_of_no_sense_are_refused() {
     let refused = |width, depth| {
-        let spec = ModelSpec { family: Family::Mlp, width, depth };
+        let spec = ModelSpec {
+            family: Family::Mlp,
+            width,
+            depth,
+        };
         spec.build(shape(28, 1), 10).unwrap_err().to_string()
     };
     assert!(refused(0.0, 1).contains("model width must be above 0"));

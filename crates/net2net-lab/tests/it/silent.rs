@@ -21,7 +21,13 @@ pub struct Silent<'a> {
 impl<'a> Silent<'a> {
     pub fn new(stop: &'a AtomicBool, stop_after: Option<u64>) -> Self {
         stop.store(false, Ordering::Relaxed);
-        Silent { stop, stop_after, steps: 0, found: 0, evidence: Vec::new() }
+        Silent {
+            stop,
+            stop_after,
+            steps: 0,
+            found: 0,
+            evidence: Vec::new(),
+        }
     }
 }
 

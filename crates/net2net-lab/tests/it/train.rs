@@ -24,13 +24,20 @@ fn data() -> TrainingData {
     )
     .unwrap();
     let normalization = Normalization::measure(&splits.train);
-    TrainingData { splits, normalization }
+    TrainingData {
+        splits,
+        normalization,
+    }
 }
 
 fn job(directory: &Path, recipe: &str) -> Job {
     let recipe: Recipe = toml::from_str(recipe).unwrap();
     let data = data();
-    let spec = ModelSpec { family: Family::ConvNet, width: 0.25, depth: 1 };
+    let spec = ModelSpec {
+        family: Family::ConvNet,
+        width: 0.25,
+        depth: 1,
+    };
     let graph = spec.build(data.splits.train.shape(), 10).unwrap();
     Job {
         id: "test".to_owned(),
@@ -64,7 +71,14 @@ fn complete(job: &Job) -> RunRecord {
 
 /// Everything but the seconds, which no two runs share.
 fn timeless(metrics: &[Metric]) -> Vec<Metric> {
-    metrics.iter().cloned().map(|metric| Metric { seconds: 0.0, ..metric }).collect()
+    metrics
+        .iter()
+        .cloned()
+        .map(|metric| Metric {
+            seconds: 0.0,
+            ..metric
+        })
+        .collect()
 }
 
 fn numbers(directory: &Path) -> Checkpoint {
@@ -77,13 +91,23 @@ fn numbers(directory: &Path) -> Checkpoint {
 fn a_run_stopped_at_any_step_resumes_to_the_same_bits() {
     let whole = tempfile::tempdir().unwrap();
     let expected = complete(&job(whole.path(), RECIPE));
-    let losses: Vec<f64> = expected.metrics.iter().filter_map(|m| m.train_loss).collect();
+    let losses: Vec<f64> = expected
+        .metrics
+        .iter()
+        .filter_map(|m| m.train_loss)
+        .collect();
     assert!(losses.last().unwrap() < &losses[0], "{losses:?}");
     for stop_after in [1, 4, 5, 9, 13, 26] {
         let parts = tempfile::tempdir().unwrap();
         let job = job(parts.path(), RECIPE);
         let stop = AtomicBool::new(false);
-        let stopped = run(&job, &data(), &stop, &mut Silent::new(&stop, Some(stop_after))).unwrap();
+        let stopped = run(
+            &job,
+            &data(),
+            &stop,
+            &mut Silent::new(&stop, Some(stop_after)),
+        )
+        .unwrap();
         assert!(matches!(stopped, Outcome::Interrupted));
         // As a kill in the middle of a write would leave it.
         let metrics = parts.path().join(METRICS_FILE);
@@ -91,10 +115,21 @@ fn a_run_stopped_at_any_step_resumes_to_the_same_bits() {
         text.push_str("{\"run\":\"test\",\"se");
         fs::write(&metrics, text).unwrap();
         let resumed = complete(&job);
-        assert_eq!(timeless(&resumed.metrics), timeless(&expected.metrics), "at {stop_after}");
-        assert_eq!(numbers(parts.path()), numbers(whole.path()), "at {stop_after}");
+        assert_eq!(
+            timeless(&resumed.metrics),
+            timeless(&expected.metrics),
+            "at {stop_after}"
+        );
+        assert_eq!(
+            numbers(parts.path()),
+            numbers(whole.path()),
+            "at {stop_after}"
+        );
         assert!(!parts.path().join(CHECKPOINT_FILE).exists());
-        assert_eq!(fs::read_to_string(&metrics).unwrap().lines().count(), expected.metrics.len());
+        assert_eq!(
+            fs::read_to_string(&metrics).unwrap().lines().count(),
+            expected.metrics.len()
+        );
     }
 }
 
@@ -115,7 +150,12 @@ fn a_run_that_diverges_ends_with_its_last_good_state() {
     let record = complete(&job(directory.path(), &recipe));
     assert!(record.diverged.unwrap().contains("is not finite at step"));
     let model = numbers(directory.path());
-    assert!(model.weights.iter().all(|(_, t)| t.data().iter().all(|x| x.is_finite())));
+    assert!(
+        model
+            .weights
+            .iter()
+            .all(|(_, t)| t.data().iter().all(|x| x.is_finite()))
+    );
 }
 
 #[test]
@@ -129,5 +169,7 @@ fn recipes_of_no_sense_are_refused() {
         let recipe: Recipe = toml::from_str(&RECIPE.replace(from, to)).unwrap();
         assert!(recipe.check().unwrap_err().to_string().starts_with(what));
     }
-    assert!(toml::from_str::<Recipe>("epochs = 1\nlearning_rate = 0.1\nlearnign_rate = 1").is_err());
+    assert!(
+        toml::from_str::<Recipe>("epochs = 1\nlearning_rate = 0.1\nlearnign_rate = 1").is_err()
+    );
 }

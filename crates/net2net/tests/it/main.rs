@@ -33,7 +33,11 @@ fn program() -> Command {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
-    program().current_dir(folder).args(arguments).output().unwrap()
+    program()
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -56,7 +60,10 @@ fn help_and_version_tell_what_it_is() {
         assert!(text(&help.stdout).contains(word), "{word}");
     }
     let version = run(folder.path(), &["--version"]);
-    assert_eq!(text(&version.stdout), format!("net2net {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(&version.stdout),
+        format!("net2net {}\n", env!("CARGO_PKG_VERSION"))
+    );
     let script = run(folder.path(), &["completions", "bash"]);
     assert!(text(&script.stdout).contains("_net2net"));
 }
@@ -67,10 +74,22 @@ fn mistakes_have_their_exit_codes_and_say_what_to_do() {
     for (arguments, code, message) in [
         (&["compare", "--sedes", "3"][..], 2, "--seeds"),
         (&["compare", "--seeds", "0"], 2, "1..=1000"),
-        (&["compare", "missing.toml"], 1, "missing.toml cannot be read"),
+        (
+            &["compare", "missing.toml"],
+            1,
+            "missing.toml cannot be read",
+        ),
         (&["compare", "--resume"], 1, "--out"),
-        (&["compare", "--resume", "--out", "nowhere"], 1, "no comparison to resume"),
-        (&["report", "nowhere"], 1, "nowhere holds no finished comparison"),
+        (
+            &["compare", "--resume", "--out", "nowhere"],
+            1,
+            "no comparison to resume",
+        ),
+        (
+            &["report", "nowhere"],
+            1,
+            "nowhere holds no finished comparison",
+        ),
         (&["report"], 2, "<DIRECTORY>"),
     ] {
         let output = run(folder.path(), arguments);
@@ -79,10 +98,18 @@ fn mistakes_have_their_exit_codes_and_say_what_to_do() {
         assert!(error.contains(message), "{arguments:?}: {error}");
         assert!(!error.contains("panicked"), "{error}");
     }
-    fs::write(folder.path().join("bad.toml"), SPEC.replace("epochs = 3", "epochs = \"three\"")).unwrap();
+    fs::write(
+        folder.path().join("bad.toml"),
+        SPEC.replace("epochs = 3", "epochs = \"three\""),
+    )
+    .unwrap();
     let output = run(folder.path(), &["compare", "bad.toml"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("bad.toml"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("bad.toml"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -104,14 +131,23 @@ fn a_comparison_ends_with_the_table_and_json_on_request() {
     let output = run(folder.path(), &["compare", "small.toml"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    for word in ["wider", "Net2Net", "scratch", "Random pad", "report: runs/compare-1/report.html"] {
+    for word in [
+        "wider",
+        "Net2Net",
+        "scratch",
+        "Random pad",
+        "report: runs/compare-1/report.html",
+    ] {
         assert!(table.contains(word), "{word} is not in\n{table}");
     }
     assert!(text(&output.stderr).contains("the same function"));
     let report = run(folder.path(), &["report", "runs/compare-1", "--json"]);
     let summary: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
     assert_eq!(summary["growths"][0]["name"], "wider");
-    let taken = run(folder.path(), &["compare", "small.toml", "--out", "runs/compare-1"]);
+    let taken = run(
+        folder.path(),
+        &["compare", "small.toml", "--out", "runs/compare-1"],
+    );
     assert_eq!(taken.status.code(), Some(1));
     assert!(text(&taken.stderr).contains("add --resume"));
 }
@@ -119,20 +155,35 @@ fn a_comparison_ends_with_the_table_and_json_on_request() {
 /// Starts the small comparison, or goes on with it.
 fn start(folder: &Path, out: &str, resume: bool) -> Child {
     let mut command = program();
-    command.current_dir(folder).args(["compare", "--threads", "1", "--out", out]);
+    command
+        .current_dir(folder)
+        .args(["compare", "--threads", "1", "--out", out]);
     command.arg(if resume { "--resume" } else { "small.toml" });
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// The numbers of all trained models, without notes such as seconds.
 fn models(folder: &Path) -> Vec<Vec<u8>> {
-    let runs = ["teacher", "continued", "wider/net2net", "wider/scratch", "wider/random-pad", "wider/reinit"];
+    let runs = [
+        "teacher",
+        "continued",
+        "wider/net2net",
+        "wider/scratch",
+        "wider/random-pad",
+        "wider/reinit",
+    ];
     runs.iter()
         .map(|run| {
             let path = folder.join("seed3").join(run).join("model.safetensors");
             let checkpoint = net2net_core::io::Checkpoint::read(&path).unwrap();
             let tensors = checkpoint.weights.iter();
-            tensors.flat_map(|(_, t)| t.data().iter().flat_map(|x| x.to_le_bytes())).collect()
+            tensors
+                .flat_map(|(_, t)| t.data().iter().flat_map(|x| x.to_le_bytes()))
+                .collect()
         })
         .collect()
 }
@@ -140,7 +191,12 @@ fn models(folder: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn a_comparison_killed_at_any_moment_resumes_to_the_same_models() {
     let folder = folder();
-    assert!(start(folder.path(), "whole", false).wait().unwrap().success());
+    assert!(
+        start(folder.path(), "whole", false)
+            .wait()
+            .unwrap()
+            .success()
+    );
     let mut child = start(folder.path(), "killed", false);
     let mut kills = 0;
     // Pauses of odd lengths hit the start, the middle of runs and writes alike.
@@ -169,16 +225,34 @@ fn ctrl_c_leaves_a_state_to_resume_and_says_how() {
     let folder = folder();
     let child = program()
         .current_dir(folder.path())
-        .args(["compare", "small.toml", "--threads", "1", "--out", "stopped"])
+        .args([
+            "compare",
+            "small.toml",
+            "--threads",
+            "1",
+            "--out",
+            "stopped",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_millis(400));
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("net2net compare --resume --out stopped"));
-    assert!(start(folder.path(), "stopped", true).wait().unwrap().success());
+    assert!(
+        start(folder.path(), "stopped", true)
+            .wait()
+            .unwrap()
+            .success()
+    );
 }
