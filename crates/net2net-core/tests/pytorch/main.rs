@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use net2net_core::engine::Precision;
 use net2net_core::engine::{OptimizerConfig, OptimizerState, Trainer, TrainerOptions};
 use net2net_core::graph::Graph;
 use net2net_core::weights::{Tensor, Weights};
-use net2net_kernels::Real;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
@@ -135,7 +135,7 @@ impl Fixture {
         view.data()[step * len..][..len].to_vec()
     }
 
-    fn images<T: Real>(&self, step: usize) -> Vec<T> {
+    fn images<T: Precision>(&self, step: usize) -> Vec<T> {
         let bytes = self.batch("images", step).into_iter();
         bytes
             .map(|byte| T::from_f64((f64::from(byte) - 127.5) / 64.0))
@@ -149,7 +149,7 @@ impl Fixture {
             .collect()
     }
 
-    fn trainer<T: Real>(&self, setting: &Setting) -> Trainer<T> {
+    fn trainer<T: Precision>(&self, setting: &Setting) -> Trainer<T> {
         let mut weights = Weights::default();
         for (name, tensor) in self.tensors("start/") {
             weights.insert(name, tensor);
@@ -166,7 +166,7 @@ impl Fixture {
         Trainer::new(&self.graph, &weights.cast(), &state, options).unwrap()
     }
 
-    fn check_curve<T: Real>(&self, kind: &str, setting: &Setting, tolerance: f64) {
+    fn check_curve<T: Precision>(&self, kind: &str, setting: &Setting, tolerance: f64) {
         let mut trainer = self.trainer::<T>(setting);
         let expected = self.numbers(&format!("{kind}/losses"));
         assert_eq!(expected.len(), 20);

@@ -362,7 +362,7 @@ impl<'a> Running<'a> {
                 self.losses.1 += 1;
                 observer.stepped(self.progress());
                 let last = self.step() == self.steps;
-                if last || self.step() % self.every == 0 {
+                if last || self.step().is_multiple_of(self.every) {
                     let loss = self.losses.0 / self.losses.1.max(1) as f64;
                     self.losses = (0.0, 0);
                     self.evaluate(Some(loss), observer)?;
