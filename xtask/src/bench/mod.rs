@@ -77,6 +77,7 @@ pub(crate) fn train(arguments: &Arguments) -> Result<()> {
         println!("{} at {} …", model.name, model.images);
         let measured = measure(arguments, &python, model, &mut patience, &mut report.torch)
             .with_context(|| format!("the network {}", model.name))?;
+        println!("  {}", measured.line());
         report.models.push(measured);
     }
     println!("\n{}", report.markdown());
