@@ -7,7 +7,8 @@
 //!
 //! That has a limit. PyTorch's threads wait for each other by spinning, so on a machine that is
 //! really busy its steps take several times as long, and ours, whose threads sleep, do not. What
-//! others take is therefore measured, and a report made under load is not written.
+//! others take is therefore measured, a disturbed turn is taken again while the patience lasts, and
+//! a report made under load is not written.
 
 mod contestant;
 mod load;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::contestant::{CONTESTANTS, Worker};
+use self::load::{Load, Sample};
 use self::models::{MODELS, Model};
 use self::report::{ContestantReport, ModelReport, Report};
 use crate::{python, root};
@@ -41,6 +43,10 @@ pub(crate) struct Arguments {
     /// Threads of each contestant.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Minutes to spend in all on waiting until others leave the machine alone; a turn during which
+    /// they did not is taken again.
+    #[arg(long, default_value_t = 2.0, value_name = "MINUTES")]
+    patience: f64,
     #[command(flatten)]
     python: python::Choice,
 }
@@ -70,11 +76,13 @@ pub(crate) fn train(arguments: &Arguments) -> Result<()> {
         bail!("no such network; there are {}", names.join(", "));
     }
     let python = arguments.python.interpreter()?;
+    let mut patience = Duration::try_from_secs_f64(arguments.patience * 60.0)?;
     let mut report = Report::new(arguments.batch, arguments.threads, rounds(arguments));
     for model in chosen {
         println!("{} at {} …", model.name, model.images);
-        let measured = measure(arguments, &python, model, &mut report.torch)
+        let measured = measure(arguments, &python, model, &mut patience, &mut report.torch)
             .with_context(|| format!("the network {}", model.name))?;
+        println!("  {}", measured.line());
         report.models.push(measured);
     }
     println!("\n{}", report.markdown());
@@ -99,6 +107,7 @@ fn measure(
     arguments: &Arguments,
     python: &Path,
     model: &Model,
+    patience: &mut Duration,
     torch: &mut String,
 ) -> Result<ModelReport> {
     let task = Task {
@@ -114,18 +123,13 @@ fn measure(
     if let Some(version) = workers.iter().find_map(|worker| worker.torch.as_ref()) {
         version.clone_into(torch);
     }
-    let steps = warm_up(&mut workers, if arguments.quick { 300.0 } else { 1500.0 })?;
+    let steps = warm_up(&mut workers, if arguments.quick { 300.0 } else { 800.0 })?;
     let mut rounds: Vec<Vec<Round>> = workers.iter().map(|_| Vec::new()).collect();
     for round in 0..self::rounds(arguments) {
         // Nobody is always first.
         for turn in 0..workers.len() {
             let index = (round + turn) % workers.len();
-            std::thread::sleep(PAUSE);
-            let (turn, load) = workers[index].steps(steps)?;
-            rounds[index].push(Round {
-                milliseconds: turn.milliseconds,
-                load,
-            });
+            rounds[index].push(quiet_turn(&mut workers[index], steps, patience)?);
         }
     }
     let contestants = workers
@@ -142,6 +146,36 @@ fn measure(
         steps_per_round: steps,
         contestants,
     })
+}
+
+/// A turn, taken again when others were busy meanwhile, as long as the patience lasts.
+fn quiet_turn(worker: &mut Worker, steps: usize, patience: &mut Duration) -> Result<Round> {
+    loop {
+        std::thread::sleep(PAUSE);
+        let (turn, load) = worker.steps(steps)?;
+        let disturbed = load.is_some_and(|load| load.others > OTHERS_MAX);
+        if !disturbed || patience.is_zero() {
+            return Ok(Round {
+                milliseconds: turn.milliseconds,
+                load,
+            });
+        }
+        wait_until_quiet(patience);
+    }
+}
+
+fn wait_until_quiet(patience: &mut Duration) {
+    let look = Duration::from_millis(500);
+    while !patience.is_zero() {
+        let before = Sample::take(std::process::id());
+        std::thread::sleep(look);
+        *patience = patience.saturating_sub(look);
+        let after = Sample::take(std::process::id());
+        let load = after.zip(before).map(|(after, before)| after.since(before));
+        if load.is_none_or(|load| load.others <= OTHERS_MAX) {
+            return;
+        }
+    }
 }
 
 /// First steps, which must agree; returns how many steps fill a turn of the slowest contestant.
@@ -168,7 +202,7 @@ fn warm_up(workers: &mut [Worker], turn_ms: f64) -> Result<usize> {
 /// One contestant's turn in one round.
 struct Round {
     milliseconds: Vec<f64>,
-    load: Option<load::Load>,
+    load: Option<Load>,
 }
 
 /// What all contestants work on.

@@ -55,6 +55,21 @@ pub(super) struct ContestantReport {
     peak_mib: Option<f64>,
 }
 
+impl ModelReport {
+    /// All that matters in one line, for those who wait.
+    pub(super) fn line(&self) -> String {
+        let contestants = self.contestants.iter().map(|contestant| {
+            let cpu = contestant.cpu_ms.map_or("unknown".to_owned(), digits);
+            format!(
+                "{} {} ms ({cpu} of CPU)",
+                contestant.name,
+                digits(contestant.step_ms)
+            )
+        });
+        contestants.collect::<Vec<_>>().join("; ")
+    }
+}
+
 impl ContestantReport {
     pub(super) fn new(
         contestant: Contestant,
