@@ -108,6 +108,12 @@ fn check_file(name: &str, text: &str, faults: &mut Vec<String>) {
                 number + 1
             ));
         }
+        if code.contains("crate::{") {
+            let line = number + 1;
+            faults.push(format!(
+                "{name}:{line}: name each module in a `use crate::` of its own"
+            ));
+        }
         for used in code.split("crate::").skip(1) {
             let used = used
                 .split(|c: char| !c.is_ascii_lowercase())

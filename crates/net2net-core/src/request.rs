@@ -129,7 +129,7 @@ pub fn request<T: Precision>(
     if steps.is_empty() {
         return Err(refusal(
             "*",
-            "neither `widen` nor `deepen` is asked for".to_owned(),
+            "nothing is asked for: `widen` and `deepen`, or `spaces`, are empty".to_owned(),
         ));
     }
     Ok((Plan::new(graph, seed, steps), growth))

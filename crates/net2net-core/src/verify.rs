@@ -87,6 +87,15 @@ pub enum VerifyError {
         /// By how much, relative to its scale.
         difference: f64,
     },
+    /// One of the networks does not compute numbers.
+    #[error(
+        "output `{output}` of the old or the grown network is not finite on these inputs, so nothing \
+         can be proved; nothing was written"
+    )]
+    NotFinite {
+        /// The output.
+        output: String,
+    },
     /// The two networks have different outputs.
     #[error("the networks have different outputs: {old} against {new}")]
     Outputs {
@@ -222,6 +231,12 @@ pub fn grow_and_prove(
         f64::INFINITY
     };
     let worst = double.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
+    let finite = |output: &OutputEvidence| output.max_abs.is_finite();
+    if let Some(broken) = double.iter().chain(&single).find(|output| !finite(output)) {
+        return Err(VerifyError::NotFinite {
+            output: broken.output.clone(),
+        });
+    }
     if let Some(worst) = worst
         && worst.max_rel > tolerance
     {

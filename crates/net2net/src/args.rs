@@ -71,7 +71,7 @@ pub(crate) struct CompareArgs {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) threads: Option<u64>,
-    /// A few hundred images and steps: everything is gone through, nothing is learned from it
+    /// 1,000 images and at most two epochs: everything is gone through, in under a minute
     #[arg(long)]
     pub(crate) quick: bool,
     /// Go on with the comparison in --out [default: the last of runs/compare-1, -2, …]

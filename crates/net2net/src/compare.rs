@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use net2net_lab::compare::{self as lab, Ended, Options, Spec};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started};
 use net2net_lab::report::speedup::Measure;
 use net2net_lab::report::{Summary, speedup_table, verdict};
 
@@ -33,21 +33,26 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
         print!("{}", stated.unwrap_or(default_spec(args)?).to_toml()?);
         return Ok(Exit::Done);
     }
-    let (claimed, spec) = if args.resume {
+    let (claimed, spec, started) = if args.resume {
         let directory = match &args.out {
             Some(out) => out.clone(),
             None => last_directory().context("there is no runs/compare-N to resume; give --out")?,
         };
-        lab::resume(&directory, stated.as_ref())?
+        let threads = args.threads.map(|threads| threads as usize);
+        lab::resume(&directory, stated.as_ref(), threads)?
     } else {
         let spec = stated.map_or_else(|| default_spec(args), Ok)?;
         let directory = args.out.clone().unwrap_or_else(free_directory);
-        (lab::create(&directory, &spec)?, spec)
+        let started = Started {
+            command: command_line(args),
+            threads: threads(args),
+        };
+        (lab::create(&directory, &spec, &started)?, spec, started)
     };
     let options = Options {
         directory: claimed.path().to_owned(),
-        threads: threads(args),
-        command: command_line(args),
+        threads: started.threads,
+        command: started.command,
         machine: machine::describe(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -174,6 +179,9 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
             .add_rows(rows.rows);
         if table.width().is_none_or(|columns| columns > WIDEST_TABLE) {
             table.set_width(WIDEST_TABLE);
+        }
+        if let Some(ways) = table.column_mut(0) {
+            ways.set_constraint(ColumnConstraint::ContentWidth);
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -40,8 +40,21 @@ fn main() -> ExitCode {
         Ok(compare::Exit::Done) => ExitCode::SUCCESS,
         Ok(compare::Exit::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            eprintln!("net2net: {error:#}");
+            eprintln!("net2net: {}", explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, each said once: many of ours quote their cause already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

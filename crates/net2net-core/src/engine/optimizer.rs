@@ -92,6 +92,41 @@ impl<T> Default for OptimizerState<T> {
 }
 
 impl OptimizerConfig {
+    /// Refuses numbers with which no step would be sensible.
+    pub fn check(&self) -> Result<(), String> {
+        let share = |name: &str, value: f64| match (0.0..1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(format!(
+                "{name} must be at least 0 and below 1, not {value}"
+            )),
+        };
+        let amount = |name: &str, value: f64, least: f64| match value >= least && value < 1e6 {
+            true => Ok(()),
+            false => Err(format!("{name} must be at least {least}, not {value}")),
+        };
+        match *self {
+            OptimizerConfig::Sgd {
+                momentum,
+                weight_decay,
+                ..
+            } => share("momentum", momentum).and(amount("weight_decay", weight_decay, 0.0)),
+            OptimizerConfig::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => share("beta1", beta1)
+                .and(share("beta2", beta2))
+                .and(amount("epsilon", epsilon, f64::MIN_POSITIVE))
+                .and(amount("weight_decay", weight_decay, 0.0)),
+        }
+    }
+
+    /// Whether the state of one is the state of the other: the same moments of the same gradients.
+    pub fn shares_state_with(&self, other: &OptimizerConfig) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// The moments that it keeps.
     pub fn moments(&self) -> &'static [Moment] {
         match self {

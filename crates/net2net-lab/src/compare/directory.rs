@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::spec::{Spec, SpecError};
@@ -10,8 +11,19 @@ use net2net_core::io::write_atomic;
 
 /// The spec as run.
 pub const SPEC_FILE: &str = "spec.toml";
+/// How it was started.
+pub const COMMAND_FILE: &str = "command.json";
 /// Everything that was measured.
 pub const COMPARISON_FILE: &str = "comparison.json";
+
+/// How a comparison was started: what a resumed one must keep to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The command that repeats it.
+    pub command: String,
+    /// Threads: results depend on them to the last bit.
+    pub threads: usize,
+}
 
 /// Why a directory cannot be used.
 #[derive(Debug, Error)]
@@ -40,6 +52,20 @@ pub enum DirectoryError {
     Other {
         /// The directory.
         path: PathBuf,
+    },
+    /// Resumed with other threads.
+    #[error(
+        "{} was started with {before} threads, and results depend on them; \
+         resume without --threads {now}",
+        path.display()
+    )]
+    Threads {
+        /// The directory.
+        path: PathBuf,
+        /// Then.
+        before: usize,
+        /// Now.
+        now: usize,
     },
     /// Another process is at work there.
     #[error("another process is working in {}; wait for it, or choose another --out", path.display())]
@@ -79,8 +105,8 @@ impl Claimed {
     }
 }
 
-/// Makes a directory for a new comparison and writes its spec.
-pub fn create(path: &Path, spec: &Spec) -> Result<Claimed, DirectoryError> {
+/// Makes a directory for a new comparison and writes how it is started and its spec.
+pub fn create(path: &Path, spec: &Spec, started: &Started) -> Result<Claimed, DirectoryError> {
     let file = |source| DirectoryError::File {
         path: path.to_owned(),
         source,
@@ -93,6 +119,13 @@ pub fn create(path: &Path, spec: &Spec) -> Result<Claimed, DirectoryError> {
             path: path.to_owned(),
         });
     }
+    let command_path = path.join(COMMAND_FILE);
+    let json = serde_json::to_vec_pretty(started).map_err(std::io::Error::other);
+    json.and_then(|json| write_atomic(&command_path, &json))
+        .map_err(|source| DirectoryError::File {
+            path: command_path,
+            source,
+        })?;
     let text = spec.to_toml().map_err(|source| DirectoryError::Spec {
         path: spec_path.clone(),
         source,
@@ -104,9 +137,13 @@ pub fn create(path: &Path, spec: &Spec) -> Result<Claimed, DirectoryError> {
     Ok(claimed)
 }
 
-/// Opens the directory of an unfinished comparison and reads its spec; `wanted`, if given, must
-/// be the same.
-pub fn resume(path: &Path, wanted: Option<&Spec>) -> Result<(Claimed, Spec), DirectoryError> {
+/// Opens the directory of an unfinished comparison and reads its spec and how it was started;
+/// `wanted` and `threads`, if given, must be the same.
+pub fn resume(
+    path: &Path,
+    wanted: Option<&Spec>,
+    threads: Option<usize>,
+) -> Result<(Claimed, Spec, Started), DirectoryError> {
     let spec_path = path.join(SPEC_FILE);
     if !spec_path.exists() {
         return Err(DirectoryError::Nothing {
@@ -127,7 +164,23 @@ pub fn resume(path: &Path, wanted: Option<&Spec>) -> Result<(Claimed, Spec), Dir
             path: path.to_owned(),
         });
     }
-    Ok((claimed, spec))
+    let command_path = path.join(COMMAND_FILE);
+    let started: Started = fs::read(&command_path)
+        .and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::other))
+        .map_err(|source| DirectoryError::File {
+            path: command_path,
+            source,
+        })?;
+    if let Some(threads) = threads
+        && threads != started.threads
+    {
+        return Err(DirectoryError::Threads {
+            path: path.to_owned(),
+            before: started.threads,
+            now: threads,
+        });
+    }
+    Ok((claimed, spec, started))
 }
 
 fn claim(path: &Path) -> Result<Claimed, DirectoryError> {

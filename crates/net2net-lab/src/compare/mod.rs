@@ -7,6 +7,6 @@ mod runner;
 mod spec;
 
 pub use architecture::architecture;
-pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, create, resume};
+pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, create, resume};
 pub use runner::{CompareError, Ended, Options, Watcher, compare, rerender};
 pub use spec::{DataSpec, GrowthSpec, Spec, SpecError, StudentSpec, TeacherSpec};

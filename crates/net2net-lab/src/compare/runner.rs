@@ -1,7 +1,7 @@
 //! Doing a comparison: run after run, each in its own directory, resumable between and within.
 //!
 //! ```text
-//! DIR/spec.toml                         as run
+//! DIR/spec.toml, command.json, data.txt  as run, and on what
 //! DIR/seed0/teacher/                    a run: metrics.jsonl, model.safetensors, done.json
 //! DIR/seed0/continued/
 //! DIR/seed0/wider/plan.json             the growth, replayed on resume
@@ -46,6 +46,8 @@ use crate::train::{
 const STATISTICS_IMAGES: usize = 512;
 /// Validation images on which growth is proved.
 const PROOF_IMAGES: usize = 64;
+/// Which images a comparison began with, as the report says it.
+const DATA_FILE: &str = "data.txt";
 
 /// How a comparison is run, beside what it compares.
 #[derive(Clone, Debug)]
@@ -95,6 +97,17 @@ pub enum CompareError {
     /// See [`RunError`].
     #[error(transparent)]
     Run(#[from] RunError),
+    /// There is no teacher to grow.
+    #[error(
+        "the teacher of seed {seed} diverged ({why}), so there is nothing to grow; \
+         change the spec's teacher recipe"
+    )]
+    Teacher {
+        /// The seed.
+        seed: u64,
+        /// What happened.
+        why: String,
+    },
     /// The growth could not be planned.
     #[error("growth {growth}: {source}")]
     Request {
@@ -122,6 +135,28 @@ pub enum CompareError {
     /// See [`ApplyError`].
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The plan of an earlier run does not fit.
+    #[error("{}: {source}; remove it and resume", path.display())]
+    Stale {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ApplyError,
+    },
+    /// The images are not those that the comparison began with.
+    #[error(
+        "the images have changed since {} was written: it has {before:?}, and now there are {now:?}; \
+         bring them back, or start anew in another --out",
+        path.display()
+    )]
+    OtherImages {
+        /// The file.
+        path: PathBuf,
+        /// Then.
+        before: String,
+        /// Now.
+        now: String,
+    },
     /// See [`GraphError`].
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -182,6 +217,7 @@ pub fn compare(
         growths: Vec::new(),
         runs: Vec::new(),
     };
+    same_images(&options.directory.join(DATA_FILE), &comparison.data)?;
     let mut runner = Runner {
         spec,
         options,
@@ -189,6 +225,7 @@ pub fn compare(
         stop,
         watcher,
     };
+    runner.rehearse(&teacher)?;
     runner.announce();
     for seed in &spec.seeds {
         if !runner.seed(*seed, &teacher, &mut comparison)? {
@@ -215,6 +252,25 @@ fn describe_data(data: &TrainingData) -> String {
     )
 }
 
+/// Notes the images at the start, and refuses others on resume.
+fn same_images(path: &Path, now: &str) -> Result<(), CompareError> {
+    match fs::read_to_string(path) {
+        Ok(before) if before.trim_end() == now => Ok(()),
+        Ok(before) => Err(CompareError::OtherImages {
+            path: path.to_owned(),
+            before: before.trim_end().to_owned(),
+            now: now.to_owned(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            write_file(path, format!("{now}\n").as_bytes())
+        }
+        Err(source) => Err(CompareError::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 struct Runner<'a> {
     spec: &'a Spec,
     options: &'a Options,
@@ -231,6 +287,33 @@ struct Trained {
 }
 
 impl Runner<'_> {
+    /// Plans every growth on the untrained teacher, so that what cannot grow is said before
+    /// minutes of training: spaces and layers do not depend on the weights.
+    fn rehearse(&self, teacher: &Graph) -> Result<(), CompareError> {
+        let mut cx = self.context()?;
+        let weights: Weights<f32> = initialize(teacher, 0);
+        let train = &self.data.splits.train;
+        let images = train.batch_f32(&[0], &self.data.normalization)?;
+        for growth in &self.spec.growth {
+            request(&mut cx, teacher, &weights, &growth.grow, 0, 1, &[&images]).map_err(
+                |source| CompareError::Request {
+                    growth: growth.name.clone(),
+                    source,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn context(&self) -> Result<Context<f32>, CompareError> {
+        let threads = self.options.threads;
+        let started = Context::new(threads);
+        Ok(started.map_err(|error| CompileError::Threads {
+            threads,
+            why: error.to_string(),
+        })?)
+    }
+
     /// Counts the runs and steps ahead, for the remaining time.
     fn announce(&mut self) {
         let images = self.data.splits.train.len();
@@ -341,16 +424,25 @@ impl Runner<'_> {
         if !self.run(job, comparison)? {
             return Ok(None);
         }
+        if let Some(why) = comparison.runs.last().and_then(|run| run.diverged.clone()) {
+            return Err(CompareError::Teacher { seed, why });
+        }
         let file = if self.spec.teacher.grow_from_trunk {
             TRUNK_FILE
         } else {
             MODEL_FILE
         };
         let checkpoint = Checkpoint::read(&directory.join(file))?;
+        let own = self.spec.teacher.recipe.optimizer;
+        // Moments of one optimizer mean nothing to another.
+        let optimizer = match own.shares_state_with(&self.spec.student.recipe.optimizer) {
+            true => checkpoint.optimizer,
+            false => OptimizerState::default(),
+        };
         Ok(Some(Trained {
             graph: checkpoint.graph,
             weights: checkpoint.weights,
-            optimizer: checkpoint.optimizer,
+            optimizer,
         }))
     }
 
@@ -421,13 +513,13 @@ impl Runner<'_> {
                 source,
             })?;
             let plan = Plan::from_json(&text).map_err(fault)?;
-            let growth = apply(&teacher.graph, &plan)?;
+            let growth = apply(&teacher.graph, &plan).map_err(|source| CompareError::Stale {
+                path: path.clone(),
+                source,
+            })?;
             return Ok((plan, growth));
         }
-        let mut cx = Context::new(self.options.threads).map_err(|error| CompileError::Threads {
-            threads: self.options.threads,
-            why: error.to_string(),
-        })?;
+        let mut cx = self.context()?;
         let train = &self.data.splits.train;
         let mut indices: Vec<usize> = (0..train.len()).collect();
         indices.shuffle(&mut stream(seed, "statistics images"));
@@ -448,8 +540,6 @@ impl Runner<'_> {
             growth: spec.name.clone(),
             source,
         })?;
-        let json = plan.to_json().map_err(fault)?;
-        write_file(&path, json.as_bytes())?;
         Ok((plan, growth))
     }
 
@@ -482,6 +572,12 @@ impl Runner<'_> {
             growth: spec.name.clone(),
             source,
         })?;
+        let path = directory.join("plan.json");
+        let json = plan.to_json().map_err(|source| CompareError::Plan {
+            path: path.clone(),
+            source,
+        })?;
+        write_file(&path, json.as_bytes())?;
         write_json(&directory.join("evidence.json"), &proved.evidence)?;
         Checkpoint::model(growth.graph().clone(), proved.weights.clone())
             .write(&directory.join("start.safetensors"))?;

@@ -59,7 +59,7 @@ fn momentum() -> OptimizerConfig {
 
 /// A hyperparameter of no sense.
 #[derive(Debug, Error)]
-#[error("{what} must be {wanted}, not {found}")]
+#[error("{what}: {wanted} (found {found})")]
 pub struct RecipeError {
     /// The setting.
     pub what: &'static str,
@@ -81,42 +81,57 @@ impl Recipe {
             }),
         };
         let (e, lr, smoothing) = (self.epochs, self.learning_rate, self.label_smoothing);
-        require("epochs", e > 0.0 && e <= 1e6, "above 0", e.to_string())?;
+        require(
+            "epochs",
+            e > 0.0 && e <= 1e6,
+            "must be above 0",
+            e.to_string(),
+        )?;
         require(
             "batch",
             (1..=1 << 20).contains(&self.batch),
-            "1 or more",
+            "must be 1 or more",
             self.batch.to_string(),
         )?;
         require(
             "learning_rate",
             lr > 0.0 && lr.is_finite(),
-            "above 0",
+            "must be above 0",
             lr.to_string(),
         )?;
         let warm = (0.0..=e).contains(&self.warmup_epochs);
         require(
             "warmup_epochs",
             warm,
-            "at most epochs",
+            "must be at most epochs",
             self.warmup_epochs.to_string(),
         )?;
         let smooth = (0.0..1.0).contains(&smoothing);
-        require("label_smoothing", smooth, "in 0..1", smoothing.to_string())?;
+        require(
+            "label_smoothing",
+            smooth,
+            "must be in 0..1",
+            smoothing.to_string(),
+        )?;
         let clip = self.gradient_clip.is_none_or(|clip| clip > 0.0);
         require(
             "gradient_clip",
             clip,
-            "above 0",
+            "must be above 0",
             format!("{:?}", self.gradient_clip),
         )?;
         let often = self.evaluations_per_epoch;
         require(
             "evaluations_per_epoch",
             often > 0,
-            "1 or more",
+            "must be 1 or more",
             often.to_string(),
         )?;
+        self.optimizer.check().map_err(|why| RecipeError {
+            what: "optimizer",
+            wanted: why,
+            found: format!("{:?}", self.optimizer),
+        })?;
         self.schedule.check().map_err(|why| RecipeError {
             what: "schedule",
             wanted: why,

@@ -34,8 +34,8 @@ pub const DONE_FILE: &str = "done.json";
 
 /// Images in a batch of an evaluation.
 const EVALUATION_BATCH: usize = 250;
-/// A checkpoint is written at an evaluation if the last one is older than this.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// A checkpoint is written after a step if the last one is older than this.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What every run of a comparison shares.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// A record could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{} is damaged: {source}; remove it and resume", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -206,6 +206,8 @@ struct Running<'a> {
     job: &'a Job,
     data: &'a TrainingData,
     loader: Loader,
+    /// Images in a step: those of the recipe, or all there are.
+    batch: usize,
     trainer: Trainer<f32>,
     /// Steps of the whole run, of its warm-up, and between evaluations.
     steps: u64,
@@ -263,6 +265,7 @@ impl<'a> Running<'a> {
             warmup: recipe.warmup(per_epoch),
             every: recipe.evaluate_every(per_epoch),
             loader,
+            batch,
             trainer,
             metrics: Vec::new(),
             seconds: 0.0,
@@ -299,6 +302,14 @@ impl<'a> Running<'a> {
                 self.metrics.push(metric);
             }
         }
+        let expected = number("metrics").unwrap_or(0.0) as usize;
+        if self.metrics.len() < expected {
+            let lost = format!(
+                "{} of {expected} lines are lost",
+                expected - self.metrics.len()
+            );
+            return Err(file(&path, std::io::Error::other(lost)));
+        }
         let mut kept = Vec::new();
         for metric in &self.metrics {
             serde_json::to_writer(&mut kept, metric).map_err(|source| RunError::Json {
@@ -322,7 +333,7 @@ impl<'a> Running<'a> {
             id: &self.job.id,
             step: self.step(),
             steps: self.steps,
-            batch: self.job.recipe.batch,
+            batch: self.batch,
             last: self.metrics.last(),
         }
     }
@@ -366,9 +377,9 @@ impl<'a> Running<'a> {
                     let loss = self.losses.0 / self.losses.1.max(1) as f64;
                     self.losses = (0.0, 0);
                     self.evaluate(Some(loss), observer)?;
-                    if self.saved.elapsed() > CHECKPOINT_INTERVAL {
-                        self.save(CHECKPOINT_FILE)?;
-                    }
+                }
+                if self.saved.elapsed() > CHECKPOINT_INTERVAL {
+                    self.save(CHECKPOINT_FILE)?;
                 }
                 if last {
                     return Ok(true);
@@ -429,7 +440,11 @@ impl<'a> Running<'a> {
             .truncate(step == 0)
             .write(true)
             .open(&path)
-            .and_then(|mut out| out.write_all(&line))
+            .and_then(|mut out| {
+                out.write_all(&line)?;
+                // A checkpoint must never be newer than the metrics that it stands for.
+                out.sync_data()
+            })
             .map_err(|source| file(&path, source))?;
         self.metrics.push(metric);
         if let Some(metric) = self.metrics.last() {
@@ -440,7 +455,7 @@ impl<'a> Running<'a> {
 
     /// A backward pass costs twice a forward pass: one product for each of its two gradients.
     fn flops_per_step(&self) -> f64 {
-        3.0 * self.job.graph.flops() as f64 * self.job.recipe.batch as f64
+        3.0 * self.job.graph.flops() as f64 * self.batch as f64
     }
 
     fn checkpoint(&mut self) -> Checkpoint {
@@ -451,6 +466,7 @@ impl<'a> Running<'a> {
             ("learning_rate", self.learning_rate),
             ("loss_sum", self.losses.0),
             ("loss_count", self.losses.1 as f64),
+            ("metrics", self.metrics.len() as f64),
         ] {
             // Debug prints the shortest text that reads back to the same bits.
             checkpoint

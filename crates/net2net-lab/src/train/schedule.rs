@@ -67,8 +67,9 @@ impl Schedule {
     pub fn trunk_end(&self, steps: u64, warmup: u64) -> Option<u64> {
         match self {
             Schedule::WarmupStableDecay { decay, .. } => {
-                let stable = (steps - warmup) as f64 * (1.0 - decay);
-                Some(warmup + stable.round() as u64)
+                let stable = steps.saturating_sub(warmup) as f64 * (1.0 - decay);
+                // The last step is never a part of the trunk, so that there is one to branch off.
+                Some((warmup + stable.round() as u64).min(steps.saturating_sub(1)))
             }
             _ => None,
         }

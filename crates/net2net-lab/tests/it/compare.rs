@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
-use net2net_lab::compare::{Ended, Options, Spec, compare, create, rerender, resume};
+use net2net_lab::compare::{Ended, Options, Spec, Started, compare, create, rerender, resume};
 use net2net_lab::report::{Comparison, Kind, Summary};
 
 use crate::silent::Silent;
@@ -152,18 +152,25 @@ fn directories_are_claimed_and_specs_are_compared() {
     let spec = Spec::from_toml(SPEC).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new");
+    let started = Started {
+        command: "net2net compare".to_owned(),
+        threads: 2,
+    };
     let message = |error: net2net_lab::compare::DirectoryError| error.to_string();
-    assert!(message(resume(folder.path(), None).unwrap_err()).contains("no comparison to resume"));
-    let claimed = create(&path, &spec).unwrap();
-    assert!(message(resume(&path, None).unwrap_err()).contains("another process"));
+    assert!(
+        message(resume(folder.path(), None, None).unwrap_err()).contains("no comparison to resume")
+    );
+    let claimed = create(&path, &spec, &started).unwrap();
+    assert!(message(resume(&path, None, None).unwrap_err()).contains("another process"));
     drop(claimed);
-    assert!(message(create(&path, &spec).unwrap_err()).contains("--resume"));
-    let (_claimed, read) = resume(&path, Some(&spec)).unwrap();
-    assert_eq!(read, spec);
+    assert!(message(create(&path, &spec, &started).unwrap_err()).contains("--resume"));
+    let (_claimed, read, how) = resume(&path, Some(&spec), Some(2)).unwrap();
+    assert_eq!((read, how), (spec.clone(), started.clone()));
     drop(_claimed);
+    assert!(message(resume(&path, None, Some(1)).unwrap_err()).contains("with 2 threads"));
     let mut other = spec.clone();
     other.set_seed_count(2);
-    assert!(message(resume(&path, Some(&other)).unwrap_err()).contains("another spec"));
+    assert!(message(resume(&path, Some(&other), None).unwrap_err()).contains("another spec"));
 }
 
 #[test]
@@ -202,6 +209,57 @@ fn a_growth_that_matches_nothing_says_so() {
         error
             .to_string()
             .contains("`stage9.*` cannot grow: it matches no layer"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_teacher_that_diverges_is_named_and_nothing_grows() {
+    let spec = SPEC.replace("learning_rate = 0.05", "learning_rate = 1e30");
+    let spec = Spec::from_toml(&spec).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let mut watcher = Silent::new(&stop, None);
+    let error = compare(&spec, &options(directory.path()), &stop, &mut watcher).unwrap_err();
+    assert!(
+        error.to_string().contains("the teacher of seed 3 diverged"),
+        "{error}"
+    );
+    assert!(!directory.path().join("seed3/wider").exists());
+}
+
+#[test]
+fn students_of_another_optimizer_do_not_inherit_its_moments() {
+    let adam = r#"recipe = { epochs = 1, batch = 32, learning_rate = 0.001, optimizer = { kind = "adamw" }, "#;
+    let spec = SPEC.replace(
+        "recipe = { epochs = 1, batch = 32, learning_rate = 0.02, ",
+        adam,
+    );
+    let spec = Spec::from_toml(&spec).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (comparison, _) = complete(&spec, directory.path());
+    for kind in [Kind::Continued, Kind::Net2net] {
+        let metrics = &comparison.run("wider", kind, 3).unwrap().metrics;
+        let (first, last) = (&metrics[0], metrics.last().unwrap());
+        assert!(
+            last.validation_loss < 1.5 * first.validation_loss,
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn other_images_on_resume_are_refused() {
+    let spec = Spec::from_toml(SPEC).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    complete(&spec, directory.path());
+    let mut other = spec.clone();
+    other.data.train = Some(201);
+    let stop = AtomicBool::new(false);
+    let mut watcher = Silent::new(&stop, None);
+    let error = compare(&other, &options(directory.path()), &stop, &mut watcher).unwrap_err();
+    assert!(
+        error.to_string().contains("the images have changed"),
         "{error}"
     );
 }

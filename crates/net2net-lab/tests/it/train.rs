@@ -165,6 +165,11 @@ fn recipes_of_no_sense_are_refused() {
         ("batch = 32", "batch = 0", "batch"),
         ("0.02", "-1.0", "learning_rate"),
         ("decay = 0.4", "decay = 1.4", "schedule"),
+        (
+            "epochs = 3",
+            "epochs = 3\noptimizer = { kind = \"sgd\", momentum = 50.0 }",
+            "optimizer",
+        ),
     ] {
         let recipe: Recipe = toml::from_str(&RECIPE.replace(from, to)).unwrap();
         assert!(recipe.check().unwrap_err().to_string().starts_with(what));
