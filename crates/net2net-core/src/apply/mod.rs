@@ -161,8 +161,16 @@ impl Growth {
     ) -> Result<OptimizerState<T>, ApplyError> {
         let mut grown = OptimizerState {
             steps: state.steps,
+            since: state.since.clone(),
             ..OptimizerState::default()
         };
+        for stage in &self.stages {
+            for (name, origin) in &stage.origins {
+                if let Origin::Fresh(_) = origin {
+                    grown.since.insert(name.clone(), state.steps);
+                }
+            }
+        }
         for (moment, tensors) in &state.moments {
             let mut tensors = tensors.clone();
             for stage in &self.stages {

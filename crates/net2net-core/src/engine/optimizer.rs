@@ -78,6 +78,9 @@ impl Moment {
 pub struct OptimizerState<T> {
     /// Steps taken.
     pub steps: u64,
+    /// The step after which a parameter's moments began, where that is not the first: those of an
+    /// inserted layer are younger, and Adam corrects its moments by their own age.
+    pub since: BTreeMap<String, u64>,
     /// One set of tensors for each moment that the optimizer keeps.
     pub moments: BTreeMap<Moment, Weights<T>>,
 }
@@ -86,6 +89,7 @@ impl<T> Default for OptimizerState<T> {
     fn default() -> Self {
         OptimizerState {
             steps: 0,
+            since: BTreeMap::new(),
             moments: BTreeMap::new(),
         }
     }
@@ -141,6 +145,8 @@ impl OptimizerConfig {
 pub(super) struct Optimizer<T> {
     config: OptimizerConfig,
     steps: u64,
+    /// When each parameter's moments began.
+    since: Vec<u64>,
     /// By moment, then by parameter.
     moments: Vec<Vec<Vec<T>>>,
 }
@@ -164,9 +170,15 @@ impl<T: Precision> Optimizer<T> {
             }
             moments.push(parameters.store(cx, &complete)?);
         }
+        let born = |name: &String| state.since.get(name).copied().unwrap_or(0);
         Ok(Optimizer {
             config,
             steps: state.steps,
+            since: parameters
+                .info
+                .iter()
+                .map(|info| born(&info.name))
+                .collect(),
             moments,
         })
     }
@@ -186,6 +198,11 @@ impl<T: Precision> Optimizer<T> {
             steps: self.steps,
             ..OptimizerState::default()
         };
+        for (info, since) in parameters.info.iter().zip(&self.since) {
+            if *since > 0 {
+                state.since.insert(info.name.clone(), *since);
+            }
+        }
         for (moment, stored) in self.config.moments().iter().zip(&self.moments) {
             let all = parameters.load(cx, stored);
             let mut trained = Weights::default();
@@ -225,7 +242,7 @@ impl<T: Precision> Optimizer<T> {
                 Rate {
                     learning_rate,
                     decays: info.role.decays(),
-                    step: self.steps,
+                    step: self.steps.saturating_sub(self.since[index]).max(1),
                 },
             );
         }

@@ -22,6 +22,7 @@ pub const MAX_FILE_BYTES: u64 = 16 << 30;
 
 const GRAPH_KEY: &str = "net2net.graph";
 const STEPS_KEY: &str = "net2net.steps";
+const SINCE_KEY: &str = "net2net.since";
 const NOTE_PREFIX: &str = "net2net.note.";
 const MOMENT_PREFIX: &str = "optimizer/";
 
@@ -162,6 +163,12 @@ impl Checkpoint {
             (GRAPH_KEY.to_owned(), self.graph.to_string()),
             (STEPS_KEY.to_owned(), self.optimizer.steps.to_string()),
         ]);
+        if let (false, Ok(since)) = (
+            self.optimizer.since.is_empty(),
+            serde_json::to_string(&self.optimizer.since),
+        ) {
+            metadata.insert(SINCE_KEY.to_owned(), since);
+        }
         for (name, text) in &self.notes {
             metadata.insert(format!("{NOTE_PREFIX}{name}"), text.clone());
         }
@@ -207,6 +214,10 @@ impl Checkpoint {
         };
         let mut checkpoint = Checkpoint::model(graph, Weights::default());
         checkpoint.optimizer.steps = steps;
+        if let Some(since) = metadata.get(SINCE_KEY) {
+            checkpoint.optimizer.since = serde_json::from_str(since)
+                .map_err(|error| format(format!("`{SINCE_KEY}`: {error}")))?;
+        }
         for (name, view) in tensors.iter() {
             let tensor = to_tensor(name, &view).map_err(format)?;
             let is_parameter = |name: &str| {

@@ -27,6 +27,7 @@ fn checkpoint(seed: u64) -> Checkpoint {
         weights,
         optimizer: OptimizerState {
             steps: u64::MAX - 1,
+            since: [(first.clone(), 17)].into(),
             moments: [Moment::First, Moment::Second]
                 .map(|m| (m, moments.clone()))
                 .into(),
@@ -214,7 +215,11 @@ fn parameters_may_be_called_like_moments_but_not_like_one_that_is_there() {
     }
     let mut model = named("optimizer/first_moment/a");
     let moments = BTreeMap::from([(Moment::First, model.weights.clone())]);
-    model.optimizer = OptimizerState { steps: 1, moments };
+    model.optimizer = OptimizerState {
+        steps: 1,
+        moments,
+        ..OptimizerState::default()
+    };
     let folder = tempfile::tempdir().unwrap();
     let clash = model.write(&folder.path().join("model"));
     assert!(matches!(clash, Err(IoError::Format { .. })));

@@ -66,6 +66,7 @@ fn gradient_follows(seed: u64, blocks: usize) {
     let state = OptimizerState {
         steps: 1,
         moments: BTreeMap::from([(Moment::First, old)]),
+        ..OptimizerState::default()
     };
     let grown = &growth.optimizer_state(&state).unwrap().moments[&Moment::First];
     let scale = new
@@ -128,6 +129,7 @@ fn even_copies_divide_producers_moments_and_keep_readers() {
         moments: [Moment::First, Moment::Second]
             .map(|m| (m, moments.clone()))
             .into(),
+        ..OptimizerState::default()
     };
     let grown = growth.optimizer_state(&state).unwrap();
     assert_eq!(grown.steps, 11);

@@ -230,3 +230,42 @@ fn running_statistics_move_towards_the_batchs() {
         }
     }
 }
+
+/// A layer that was inserted after a thousand steps has moments of no age, and must step like one
+/// in its first step, not like one whose empty moments are a thousand steps old.
+#[test]
+fn adam_corrects_the_moments_of_an_inserted_layer_by_their_own_age() {
+    let adam = TrainerOptions {
+        optimizer: OptimizerConfig::AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        },
+        ..options(0.9)
+    };
+    let mut fresh = setting(adam.clone());
+    let graph = fresh.graph.clone();
+    let weights = random_weights(&graph, 3);
+    let late = |since: u64| {
+        let names = trained(&graph).into_iter();
+        let state = OptimizerState {
+            steps: 1000,
+            since: names.map(|(name, _)| (name, since)).collect(),
+            ..OptimizerState::default()
+        };
+        let mut trainer = Trainer::new(&graph, &weights, &state, adam.clone()).unwrap();
+        trainer.step(&fresh.x, &LABELS, 0.01).unwrap();
+        (trainer.weights(), trainer.optimizer_state())
+    };
+    let (inserted, state) = late(1000);
+    let (aged, _) = late(0);
+    assert_eq!(state.steps, 1001);
+    assert_eq!(state.since["fc.weight"], 1000);
+    fresh.trainer.step(&fresh.x, &LABELS, 0.01).unwrap();
+    let expected = fresh.trainer.weights();
+    for (name, _) in trained(&graph) {
+        assert_eq!(inserted.get(&name), expected.get(&name), "{name}");
+        assert_ne!(aged.get(&name), expected.get(&name), "{name}");
+    }
+}

@@ -273,6 +273,10 @@ fn networks_that_cannot_be_trained_are_refused() {
     let mut moments: Weights<f64> = net.weights.clone();
     moments.insert("a.bias", net.weights.get("b.weight").unwrap().clone());
     let moments = [(net2net_core::engine::Moment::First, moments)].into();
-    let state = OptimizerState { steps: 1, moments };
+    let state = OptimizerState {
+        steps: 1,
+        moments,
+        ..OptimizerState::default()
+    };
     assert!(Trainer::new(&net.graph, &net.weights, &state, options(0.9)).is_err());
 }
