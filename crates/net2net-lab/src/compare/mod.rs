@@ -3,10 +3,12 @@
 mod architecture;
 mod baseline;
 mod directory;
+mod error;
 mod runner;
 mod spec;
 
 pub use architecture::architecture;
 pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, create, resume};
-pub use runner::{CompareError, Ended, Options, Watcher, compare, rerender};
+pub use error::CompareError;
+pub use runner::{Ended, Options, Watcher, compare, rerender};
 pub use spec::{DataSpec, GrowthSpec, Spec, SpecError, StudentSpec, TeacherSpec};

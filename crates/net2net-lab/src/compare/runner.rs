@@ -16,30 +16,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use net2net_core::apply::{ApplyError, Growth, apply};
+use net2net_core::apply::{Growth, apply};
 use net2net_core::engine::{CompileError, OptimizerState};
-use net2net_core::graph::{Graph, GraphError};
-use net2net_core::io::{Checkpoint, IoError, write_atomic};
-use net2net_core::plan::{Plan, PlanError};
-use net2net_core::request::{RequestError, request};
-use net2net_core::verify::{Evidence, VerifyError, grow_and_prove};
+use net2net_core::graph::Graph;
+use net2net_core::io::{Checkpoint, write_atomic};
+use net2net_core::plan::Plan;
+use net2net_core::request::request;
+use net2net_core::verify::{Evidence, grow_and_prove};
 use net2net_core::weights::{Weights, initialize, stream};
 use net2net_kernels::Context;
 use rand::seq::SliceRandom;
 use serde::Serialize;
-use thiserror::Error;
 
 use super::architecture;
 use super::baseline::start;
 use super::directory::COMPARISON_FILE;
-use super::spec::{Baseline, GrowthSpec, Spec, SpecError};
-use crate::data::{DataError, Normalization};
-use crate::models::ModelError;
-use crate::report::{
-    Comparison, GrowthRecord, Kind, ReportError, RunRecord, Summary, write_report,
-};
+use super::error::CompareError;
+use super::spec::{Baseline, GrowthSpec, Spec};
+use crate::data::Normalization;
+use crate::report::{Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report};
 use crate::train::{
-    Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, RunError, TRUNK_FILE, TrainingData, run,
+    Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, TRUNK_FILE, TrainingData, run,
 };
 
 /// Training images on which new batch normalisations measure their statistics.
@@ -79,112 +76,6 @@ pub enum Ended {
     Complete(Box<(Comparison, Summary)>),
     /// Stopped on request; calling again goes on.
     Interrupted,
-}
-
-/// Why a comparison failed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CompareError {
-    /// See [`SpecError`].
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    /// See [`DataError`].
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// See [`ModelError`].
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// See [`RunError`].
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// There is no teacher to grow.
-    #[error(
-        "the teacher of seed {seed} diverged ({why}), so there is nothing to grow; \
-         change the spec's teacher recipe"
-    )]
-    Teacher {
-        /// The seed.
-        seed: u64,
-        /// What happened.
-        why: String,
-    },
-    /// The growth could not be planned.
-    #[error("growth {growth}: {source}")]
-    Request {
-        /// Its name.
-        growth: String,
-        /// Why.
-        source: RequestError,
-    },
-    /// The plan of an earlier run cannot be read.
-    #[error("{}: {source}; remove it and resume", path.display())]
-    Plan {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PlanError,
-    },
-    /// The growth was not exact, or could not be proved.
-    #[error("growth {growth}: {source}")]
-    Verify {
-        /// Its name.
-        growth: String,
-        /// Why.
-        source: VerifyError,
-    },
-    /// See [`ApplyError`].
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// The plan of an earlier run does not fit.
-    #[error("{}: {source}; remove it and resume", path.display())]
-    Stale {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ApplyError,
-    },
-    /// The images are not those that the comparison began with.
-    #[error(
-        "the images have changed since {} was written: it has {before:?}, and now there are {now:?}; \
-         bring them back, or start anew in another --out",
-        path.display()
-    )]
-    OtherImages {
-        /// The file.
-        path: PathBuf,
-        /// Then.
-        before: String,
-        /// Now.
-        now: String,
-    },
-    /// See [`GraphError`].
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// See [`CompileError`].
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// See [`IoError`].
-    #[error(transparent)]
-    Checkpoint(#[from] IoError),
-    /// See [`ReportError`].
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file is damaged.
-    #[error("{} is damaged: {source}; remove it and resume", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
 }
 
 /// Runs all of a spec, skipping what the directory holds already.
