@@ -1,7 +1,7 @@
 //! The training engine: a static graph compiled once into kernels over planned buffers.
 //!
-//! The graph is lowered to steps in the layouts that the kernels want ([`lower`]); every buffer's
-//! life is known, so memory is planned before the first step ([`memory`]); a [`Program`] runs the
+//! The graph is lowered to steps in the layouts that the kernels want (`lower`); every buffer's
+//! life is known, so memory is planned before the first step (`memory`); a [`Program`] runs the
 //! steps forward and backward. Layouts and buffers do not show outside: weights and optimizer
 //! state come in and go out as row-major tensors by name.
 
