@@ -52,7 +52,7 @@ pub(crate) enum Command {
 /// students and every baseline beside them, and write a table and a report.
 ///
 /// Without SPEC the built-in experiment runs: a small Inception-BN on 8,000 images of
-/// Fashion-MNIST, which takes about four minutes on two cores. `--print-spec` shows it; save it,
+/// Fashion-MNIST, which takes some minutes on two cores. `--print-spec` shows it; save it,
 /// change it, and run your own.
 ///
 /// Ctrl-C stops at the next step and leaves a directory from which --resume goes on; so does a
