@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{ApplyError, Lift, Origin, Stage};
-use crate::dims::{AtomId, AxisMap, AxisRole, LeafMap, Spaces};
+use crate::dims::{AtomId, AxisMap, AxisRole, Grown, LeafMap, Spaces};
 use crate::graph::{Extent, Graph, Shape, Source, ValueId};
 use crate::ops::Role;
 use crate::plan::{NoiseKind, Widen};
@@ -135,7 +135,13 @@ fn rebuild(
             Source::Node { index: 0, node } => {
                 let node = graph.at(node);
                 let wanted: Vec<Shape> = node.outputs.iter().map(|id| shape_of(*id)).collect();
-                let op = node.op.resize(&grown.shapes(&node.inputs), &wanted);
+                let op = node.op.resize(&Grown {
+                    spaces,
+                    node,
+                    inputs: grown.shapes(&node.inputs),
+                    outputs: &wanted,
+                    size_of: &size_of,
+                });
                 let names: Vec<String> = graph_names(graph, &node.outputs);
                 let outputs = grown.node_with_outputs(&names, op, &node.inputs)?;
                 for (output, wanted) in outputs.iter().zip(&wanted) {

@@ -7,6 +7,7 @@
 //! The algorithm that Net2Net (Chen et al. 2016, section 2.4) calls remapping inference and
 //! leaves open.
 
+mod grown;
 mod lift;
 mod rule;
 mod unify;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use grown::Grown;
 pub use lift::{AxisMap, LeafMap};
 pub use rule::{AxisRole, AxisRule, Label};
 pub use unify::{AtomId, Dim, Frozen, Unifier};

@@ -40,6 +40,8 @@ struct LabelState {
     /// The (input, axis) places in which it stands.
     reads: Vec<(usize, usize)>,
     written: bool,
+    /// Whether copies along it change nothing, although no parameter absorbs them.
+    free: bool,
 }
 
 /// The rule of one node, while its axes are being unified.
@@ -105,6 +107,7 @@ impl<'a> AxisRule<'a> {
             dim,
             reads: Vec::new(),
             written: false,
+            free: false,
         });
         Label(self.labels.len() - 1)
     }
@@ -132,6 +135,24 @@ impl<'a> AxisRule<'a> {
     pub fn write(&mut self, output: usize, axis: usize, labels: &[Label]) {
         let product = self.product(labels);
         self.write_dim(output, axis, &product, labels);
+    }
+
+    /// States that an axis of an input is the concatenation of labels.
+    pub fn read_cat(&mut self, input: usize, axis: usize, labels: &[Label]) {
+        let value = self.graph.at(self.node).inputs[input];
+        let dim = self.axes[value.index()][axis].clone();
+        let parts = labels.iter().map(|l| self.labels[l.0].dim.clone());
+        let whole = Dim::Cat(parts.collect());
+        self.unifier.unify(&whole, &dim, Some(self.node));
+        for label in labels {
+            self.labels[label.0].reads.push((input, axis));
+        }
+    }
+
+    /// States that a label grows although no input has it: the operator makes as much of it as is
+    /// wanted, each copy like its original (zeros, for instance).
+    pub fn makes(&mut self, label: Label) {
+        self.labels[label.0].free = true;
     }
 
     /// States that an axis of an output is the concatenation of labels.
@@ -182,8 +203,15 @@ impl<'a> AxisRule<'a> {
 
     /// States that a mean is taken over a label, so that its copies must be equally many.
     pub fn mean_over(&mut self, label: Label) {
+        self.labels[label.0].free = true;
         let dim = self.labels[label.0].dim.clone();
         self.unifier.make_uniform(&dim, Some(self.node));
+    }
+
+    /// States that the largest or smallest element along a label is taken, which copies of
+    /// elements do not change.
+    pub fn extreme_over(&mut self, label: Label) {
+        self.labels[label.0].free = true;
     }
 
     /// Applies a rule in the notation of this module.
@@ -264,6 +292,7 @@ impl<'a> AxisRule<'a> {
             let activations = label.reads.len() - parameters.len();
             let role = match (activations, parameters.len(), label.written) {
                 (_, _, true) if !label.reads.is_empty() => Ok(AxisRole::Map),
+                _ if label.free => Ok(AxisRole::Map),
                 (_, _, true) => Err("the operator makes this axis itself"),
                 (1, 1, false) => Ok(AxisRole::Contract),
                 (0, 1, false) => Err("only the operator's own parameter has this axis"),

@@ -65,6 +65,13 @@ impl Shape {
             .collect()
     }
 
+    /// This shape's outermost extent, and other sizes for one sample.
+    #[must_use]
+    pub fn with_inner(&self, sizes: &[usize]) -> Self {
+        let inner = sizes.iter().copied().map(Extent::Fixed);
+        self.0.iter().copied().take(1).chain(inner).collect()
+    }
+
     /// The number of axes.
     pub fn rank(&self) -> usize {
         self.0.len()

@@ -4,7 +4,7 @@ use net2net_kernels::activation::Activation;
 use net2net_kernels::{Context, Real, elementwise};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::Shape;
 
@@ -56,7 +56,7 @@ macro_rules! elementwise_operator {
                 rule.notation(Self::RULE, &[]);
             }
 
-            fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+            fn resize(&self, _: &Grown<'_>) -> Self {
                 self.clone()
             }
 

@@ -4,7 +4,7 @@ use net2net_kernels::broadcast::{self, Binary};
 use net2net_kernels::{Context, Real};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -45,7 +45,7 @@ macro_rules! binary_operator {
                 broadcast_axes(rule);
             }
 
-            fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+            fn resize(&self, _: &Grown<'_>) -> Self {
                 $type
             }
 

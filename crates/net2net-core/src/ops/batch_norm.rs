@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Real, batch_norm};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -65,7 +65,7 @@ impl Operator for BatchNorm {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [Extent::Batch, Extent::Fixed(channels), ..] = inputs[0].extents() else {
+        let [_, Extent::Fixed(channels), ..] = inputs[0].extents() else {
             return Err(format!(
                 "the input must have shape [N, channels, …], not {}",
                 inputs[0]
@@ -89,7 +89,7 @@ impl Operator for BatchNorm {
         rule.notation(Self::RULE, &[]);
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         self.clone()
     }
 

@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Real, shuffle};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -88,7 +88,7 @@ impl Operator for Concat {
         rule.write_cat(0, self.axis, &parts);
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         self.clone()
     }
 

@@ -5,7 +5,7 @@ use net2net_kernels::{Context, Real};
 
 use super::window::Window;
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -74,7 +74,7 @@ impl Operator for Conv {
             return Err(format!("the bias must have shape [{out_c}], not {bias}"));
         }
         let [y, x] = self.window.slide([image[1], image[2]], [kh, kw])?;
-        Ok(vec![Shape::batched(&[out_c, y, x])])
+        Ok(vec![inputs[0].with_inner(&[out_c, y, x])])
     }
 
     fn axes(&self, rule: &mut AxisRule<'_>) {
@@ -87,9 +87,9 @@ impl Operator for Conv {
         rule.notation(Self::RULE, &sizes);
     }
 
-    fn resize(&self, inputs: &[&Shape], _outputs: &[Shape]) -> Self {
-        let channels = inputs[0].at(1)[1];
-        let per_group = inputs[1].at(1)[1];
+    fn resize(&self, grown: &Grown<'_>) -> Self {
+        let channels = grown.input(0).at(1)[1];
+        let per_group = grown.input(1).at(1)[1];
         Conv {
             groups: channels / per_group,
             window: self.window.clone(),
@@ -136,12 +136,7 @@ impl Operator for Conv {
 /// The channels, height and width of a batch of images.
 pub(super) fn image_sizes(shape: &Shape) -> Result<[usize; 3], String> {
     match shape.extents() {
-        [
-            Extent::Batch,
-            Extent::Fixed(c),
-            Extent::Fixed(h),
-            Extent::Fixed(w),
-        ] => Ok([*c, *h, *w]),
+        [_, Extent::Fixed(c), Extent::Fixed(h), Extent::Fixed(w)] => Ok([*c, *h, *w]),
         _ => Err(format!(
             "the input must have shape [N, channels, height, width], not {shape}"
         )),

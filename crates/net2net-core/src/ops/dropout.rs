@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Real, dropout};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site};
 use crate::graph::Shape;
 
@@ -48,7 +48,7 @@ impl Operator for Dropout {
         rule.notation(Self::RULE, &[]);
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         self.clone()
     }
 

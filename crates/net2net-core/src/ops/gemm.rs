@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Matrix, Real, conv, matmul};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -56,7 +56,7 @@ impl Operator for Gemm {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [Extent::Batch, Extent::Fixed(features)] = inputs[0].extents() else {
+        let [_, Extent::Fixed(features)] = inputs[0].extents() else {
             return Err(format!(
                 "the input must have shape [N, features], not {}; flatten it first",
                 inputs[0]
@@ -76,7 +76,7 @@ impl Operator for Gemm {
         {
             return Err(format!("the bias must have shape [{outputs}], not {bias}"));
         }
-        Ok(vec![Shape::batched(&[outputs])])
+        Ok(vec![inputs[0].with_inner(&[outputs])])
     }
 
     fn axes(&self, rule: &mut AxisRule<'_>) {
@@ -88,7 +88,7 @@ impl Operator for Gemm {
         rule.notation(notation, &[]);
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         self.clone()
     }
 

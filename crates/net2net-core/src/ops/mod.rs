@@ -35,7 +35,7 @@ pub use reshape::{Flatten, Reshape};
 pub use softmax::Softmax;
 pub use window::Window;
 
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Kernel, Layout, Layouts, Site};
 use crate::graph::Shape;
 
@@ -124,8 +124,8 @@ pub trait Operator: Clone + Debug + PartialEq + Sized + Send + Sync {
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String>;
     /// How the axes of inputs and outputs correspond.
     fn axes(&self, rule: &mut AxisRule<'_>);
-    /// The operator after growth, given the grown inputs and the sizes that its outputs must have.
-    fn resize(&self, inputs: &[&Shape], outputs: &[Shape]) -> Self;
+    /// The operator after growth.
+    fn resize(&self, grown: &Grown<'_>) -> Self;
     /// Multiplications and additions for one sample, each counted as one.
     fn cost(&self, inputs: &[&Shape], outputs: &[&Shape]) -> u64;
     /// The storage orders that its kernel wants, given those at hand.
@@ -257,8 +257,8 @@ impl Op {
 
     /// See [`Operator::resize`].
     #[must_use]
-    pub fn resize(&self, inputs: &[&Shape], outputs: &[Shape]) -> Op {
-        each!(self, op => Op::from(op.resize(inputs, outputs)))
+    pub fn resize(&self, grown: &Grown<'_>) -> Op {
+        each!(self, op => Op::from(op.resize(grown)))
     }
 
     /// See [`Operator::cost`].

@@ -6,7 +6,7 @@ use net2net_kernels::{Context, Real};
 use super::conv::image_sizes;
 use super::window::Window;
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site};
 use crate::graph::Shape;
 
@@ -49,7 +49,7 @@ macro_rules! pool_parts {
             rule.notation(Self::RULE, &[]);
         }
 
-        fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+        fn resize(&self, _: &Grown<'_>) -> Self {
             self.clone()
         }
 
@@ -93,7 +93,7 @@ fn infer_window(input: &Shape, kernel: [usize; 2], window: &Window) -> Result<Ve
             return Err("a window must not lie in the padding alone; pads must be smaller".into());
         }
     }
-    Ok(vec![Shape::batched(&[channels, y, x])])
+    Ok(vec![input.with_inner(&[channels, y, x])])
 }
 
 fn pool_shape(site: &Site<'_>, kernel: [usize; 2], window: &Window) -> PoolShape {
@@ -273,7 +273,7 @@ impl Operator for GlobalAveragePool {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let [channels, _, _] = image_sizes(inputs[0])?;
-        Ok(vec![Shape::batched(&[channels, 1, 1])])
+        Ok(vec![inputs[0].with_inner(&[channels, 1, 1])])
     }
 
     fn cost(&self, inputs: &[&Shape], _: &[&Shape]) -> u64 {

@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Real, slopes};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -31,7 +31,7 @@ impl Operator for PRelu {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [Extent::Batch, Extent::Fixed(channels), ..] = inputs[0].extents() else {
+        let [_, Extent::Fixed(channels), ..] = inputs[0].extents() else {
             return Err(format!(
                 "the input must have shape [N, channels, …], not {}",
                 inputs[0]
@@ -50,7 +50,7 @@ impl Operator for PRelu {
         rule.notation(Self::RULE, &[]);
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         PRelu
     }
 

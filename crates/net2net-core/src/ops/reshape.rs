@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Real};
 
 use super::{Arity, Attribute, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
@@ -11,20 +11,16 @@ use crate::graph::{Extent, Shape};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flatten;
 
-/// `Reshape(x [N, …]) -> [N, sizes…]`; the batch stays the outermost axis.
+/// `Reshape(x [N, …]) -> [N, sizes…]`; the batch, if there is one, stays the outermost axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reshape {
-    /// The sizes of one sample.
+    /// The sizes, without the batch.
     pub sizes: Vec<usize>,
 }
 
-fn check_batch(shape: &Shape) -> Result<(), String> {
-    match shape.get(0) {
-        Some(Extent::Batch) => Ok(()),
-        _ => Err(format!(
-            "the first axis of the input must be the batch, and it is {shape}"
-        )),
-    }
+/// The number of axes in front that stay as they are: one if it is the batch.
+fn leading(shape: &Shape) -> usize {
+    usize::from(shape.get(0) == Some(Extent::Batch))
 }
 
 /// The parts that both share: data in row-major order is copied as it is.
@@ -39,10 +35,13 @@ macro_rules! reshape_operator_parts {
         }
 
         fn axes(&self, rule: &mut AxisRule<'_>) {
-            let batch = rule.label(Extent::Batch);
-            rule.read(0, 0, &[batch]);
-            rule.write(0, 0, &[batch]);
-            rule.reshape(0, 0, 1);
+            let leading = leading(rule.input_shape(0));
+            if leading == 1 {
+                let batch = rule.label(Extent::Batch);
+                rule.read(0, 0, &[batch]);
+                rule.write(0, 0, &[batch]);
+            }
+            rule.reshape(0, 0, leading);
         }
 
         fn cost(&self, _: &[&Shape], _: &[&Shape]) -> u64 {
@@ -78,11 +77,14 @@ impl Operator for Flatten {
     fn write(&self, _: &mut Attributes) {}
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        check_batch(inputs[0])?;
-        Ok(vec![Shape::batched(&[inputs[0].elements(1)])])
+        let Some((_, inner)) = inputs[0].extents().split_first() else {
+            return Err("the input must have an axis".to_owned());
+        };
+        let elements = inner.iter().map(|extent| extent.at(1)).product();
+        Ok(vec![inputs[0].with_inner(&[elements])])
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         Flatten
     }
 
@@ -112,8 +114,10 @@ impl Operator for Reshape {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        check_batch(inputs[0])?;
-        let output = Shape::batched(&self.sizes);
+        let output = match leading(inputs[0]) {
+            1 => Shape::batched(&self.sizes),
+            _ => Shape::fixed(&self.sizes),
+        };
         if output.elements(1) != inputs[0].elements(1) {
             return Err(format!(
                 "{} elements cannot take the shape {output}",
@@ -123,9 +127,9 @@ impl Operator for Reshape {
         Ok(vec![output])
     }
 
-    fn resize(&self, _: &[&Shape], outputs: &[Shape]) -> Self {
+    fn resize(&self, grown: &Grown<'_>) -> Self {
         Reshape {
-            sizes: outputs[0].at(1)[1..].to_vec(),
+            sizes: grown.output(0).at(1)[leading(grown.input(0))..].to_vec(),
         }
     }
 

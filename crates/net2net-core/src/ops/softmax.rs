@@ -3,7 +3,7 @@
 use net2net_kernels::{Context, Real, softmax};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
-use crate::dims::AxisRule;
+use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::Shape;
 
@@ -49,7 +49,7 @@ impl Operator for Softmax {
         }
     }
 
-    fn resize(&self, _: &[&Shape], _: &[Shape]) -> Self {
+    fn resize(&self, _: &Grown<'_>) -> Self {
         Softmax
     }
 
