@@ -386,7 +386,7 @@ fn transposed_convolutions_spread_and_grow() {
     }
 }
 
-/// The means are PyTorch's, the sizes ONNX's.
+/// Worked out by hand from the formulas of ONNX (operator set 19).
 #[test]
 fn pools_count_windows_beyond_the_padding_if_asked() {
     let pool = |op: &str, attributes: &str, out: usize| {
