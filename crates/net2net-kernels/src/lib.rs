@@ -29,15 +29,18 @@
 
 pub mod activation;
 pub mod batch_norm;
+pub mod batched;
 pub mod broadcast;
 pub mod conv;
 pub mod dropout;
 pub mod elementwise;
+pub mod lrn;
 pub mod optimizer;
 pub mod pool;
 pub mod shuffle;
 pub mod slopes;
 pub mod softmax;
+pub mod standardize;
 
 mod columns;
 mod context;

@@ -23,9 +23,9 @@ impl Layout {
         Layout(order)
     }
 
-    /// A filter `[o, i, kh, kw]` stored as `[kh, kw, i, o]`.
-    pub fn filter() -> Self {
-        Layout(vec![2, 3, 1, 0])
+    /// A filter `[o, i, kh, kw]` stored as `[kh, kw, i, o]`, and the like with other spatial axes.
+    pub fn filter(rank: usize) -> Self {
+        Layout((2..rank).chain([1, 0]).collect())
     }
 
     /// The number of axes.

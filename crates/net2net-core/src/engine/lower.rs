@@ -185,11 +185,11 @@ impl<T: Precision> Lowering<'_, T> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         let mut running = Vec::new();
         for (slot, (value, layout)) in node.inputs.iter().zip(&layouts.inputs).enumerate() {
-            let trained = node.op.role(slot).is_trained();
-            if graph.is_parameter(*value) && !trained {
+            let role = node.op.role(slot);
+            if graph.is_parameter(*value) && role.is_running() {
                 running.push(slot);
             }
-            let buffer = self.place_input(*value, layout, trained);
+            let buffer = self.place_input(*value, layout, role.is_trained());
             let repeated = inputs.contains(&buffer) && self.buffers[buffer].needs_gradient;
             inputs.push(if repeated {
                 self.copy(*value, buffer)

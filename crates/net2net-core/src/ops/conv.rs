@@ -1,15 +1,16 @@
-//! Two-dimensional convolution, grouped, strided, padded and dilated.
+//! Convolution along one to three axes, grouped, strided, padded and dilated.
 
-use net2net_kernels::conv::{self, ConvShape};
+use net2net_kernels::conv::{self, ConvShape, VolumeShape, volume};
 use net2net_kernels::{Context, Real};
 
-use super::window::Window;
+use super::window::{Window, image_of, image_sizes};
 use super::{Arity, Attributes, Nature, Operator, Role};
 use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
-use crate::graph::{Extent, Shape};
+use crate::graph::Shape;
 
-/// `Conv(x [N, g·i, h, w], weight [g·o, i, kh, kw], bias [g·o]?) -> [N, g·o, y, x]`, as in ONNX.
+/// `Conv(x [N, g·i, h, w], weight [g·o, i, kh, kw], bias [g·o]?) -> [N, g·o, y, x]`, as in ONNX;
+/// the same of signals `[N, g·i, w]` and volumes `[N, g·i, d, h, w]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// Channels are convolved within each of this many groups.
@@ -24,6 +25,13 @@ impl Conv {
         Conv { groups: 1, window }
     }
 }
+
+/// The rule for one, two and three spatial axes.
+const RULES: [&str; 3] = [
+    "n (g i) w , (g o) i kw , (g o)? -> n (g o) x",
+    Conv::RULE,
+    "n (g i) d h w , (g o) i kd kh kw , (g o)? -> n (g o) z y x",
+];
 
 impl Operator for Conv {
     const NAME: &'static str = "Conv";
@@ -51,15 +59,13 @@ impl Operator for Conv {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let image = image_sizes(inputs[0])?;
-        let weight: Option<[usize; 4]> = inputs[1].to_fixed().and_then(|s| s.try_into().ok());
-        let Some([out_c, per_group, kh, kw]) = weight else {
-            return Err(format!("the weight must have 4 axes, not {}", inputs[1]));
-        };
-        if Some(image[0]) != per_group.checked_mul(self.groups) {
+        let (channels, spatial) = image_sizes(inputs[0])?;
+        let (sides, kernel) = filter_sizes(inputs[1], spatial.len())?;
+        let [out_c, per_group] = sides;
+        if Some(channels) != per_group.checked_mul(self.groups) {
             return Err(format!(
-                "the input has {} channels, and the weight reads {per_group} in each of {} groups",
-                image[0], self.groups
+                "the input has {channels} channels, and the weight reads {per_group} in each of {} groups",
+                self.groups
             ));
         }
         if out_c % self.groups != 0 {
@@ -68,13 +74,9 @@ impl Operator for Conv {
                 self.groups
             ));
         }
-        if let Some(bias) = inputs.get(2)
-            && **bias != Shape::fixed(&[out_c])
-        {
-            return Err(format!("the bias must have shape [{out_c}], not {bias}"));
-        }
-        let [y, x] = self.window.slide([image[1], image[2]], [kh, kw])?;
-        Ok(vec![inputs[0].with_inner(&[out_c, y, x])])
+        check_bias(inputs.get(2), out_c)?;
+        let output = self.window.slide(&spatial, &kernel, false)?;
+        Ok(vec![inputs[0].with_inner(&image_of(out_c, output))])
     }
 
     fn axes(&self, rule: &mut AxisRule<'_>) {
@@ -84,7 +86,7 @@ impl Operator for Conv {
             ("i", weight[1]),
             ("o", weight[0] / self.groups),
         ];
-        rule.notation(Self::RULE, &sizes);
+        rule.notation(RULES[weight.len() - 3], &sizes);
     }
 
     fn resize(&self, grown: &Grown<'_>) -> Self {
@@ -102,30 +104,13 @@ impl Operator for Conv {
     }
 
     fn layouts(&self, _: &[Layout], inputs: &[&Shape], _: &[&Shape]) -> Layouts {
-        let mut wanted = vec![Layout::channels_last(4), Layout::filter()];
-        wanted.extend(inputs.get(2).map(|_| Layout::row_major(1)));
-        Layouts {
-            inputs: wanted,
-            outputs: vec![Layout::channels_last(4)],
-        }
+        filter_layouts(inputs)
     }
 
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
         let [image, weight, output] = [&site.inputs[0], &site.inputs[1], &site.outputs[0]];
-        Box::new(ConvKernel(ConvShape {
-            batch: image[0],
-            in_h: image[2],
-            in_w: image[3],
-            in_c: image[1],
-            out_h: output[2],
-            out_w: output[3],
-            out_c: output[1],
-            kernel: [weight[2], weight[3]],
-            stride: self.window.strides,
-            dilation: self.window.dilations,
-            pads: self.window.pads,
-            groups: self.groups,
-        }))
+        let shape = volume_shape(image, weight, output, &self.window, self.groups);
+        Box::new(ConvKernel(shape))
     }
 
     fn nature(&self) -> Nature {
@@ -133,17 +118,87 @@ impl Operator for Conv {
     }
 }
 
-/// The channels, height and width of a batch of images.
-pub(super) fn image_sizes(shape: &Shape) -> Result<[usize; 3], String> {
-    match shape.extents() {
-        [_, Extent::Fixed(c), Extent::Fixed(h), Extent::Fixed(w)] => Ok([*c, *h, *w]),
+/// The two channel sizes of a filter, and its spatial ones.
+pub(super) fn filter_sizes(
+    weight: &Shape,
+    spatial: usize,
+) -> Result<([usize; 2], Vec<usize>), String> {
+    match weight.to_fixed().as_deref() {
+        Some([a, b, kernel @ ..]) if kernel.len() == spatial => Ok(([*a, *b], kernel.to_vec())),
         _ => Err(format!(
-            "the input must have shape [N, channels, height, width], not {shape}"
+            "the weight must have {} axes, not {weight}",
+            spatial + 2
         )),
     }
 }
 
-struct ConvKernel(ConvShape);
+pub(super) fn check_bias(bias: Option<&&Shape>, outputs: usize) -> Result<(), String> {
+    match bias {
+        Some(bias) if **bias != Shape::fixed(&[outputs]) => {
+            Err(format!("the bias must have shape [{outputs}], not {bias}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Channels last, filters with channels last, a bias as it is.
+pub(super) fn filter_layouts(inputs: &[&Shape]) -> Layouts {
+    let image = Layout::channels_last(inputs[0].rank());
+    let mut wanted = vec![image.clone(), Layout::filter(inputs[1].rank())];
+    wanted.extend(inputs.get(2).map(|_| Layout::row_major(1)));
+    Layouts {
+        inputs: wanted,
+        outputs: vec![image],
+    }
+}
+
+/// The sizes of a convolution from `image` to `output`; axes that are missing have size 1.
+pub(super) fn volume_shape(
+    image: &[usize],
+    weight: &[usize],
+    output: &[usize],
+    window: &Window,
+    groups: usize,
+) -> VolumeShape {
+    let axes = image.len() - 2;
+    let missing = 3 - axes;
+    let axis = |place: usize| {
+        let own = place.checked_sub(missing);
+        let size = |sizes: &[usize]| own.map_or(1, |axis| sizes[2 + axis]);
+        let window = own.map_or_else(|| Window::default().axis(0, 1), |a| window.axis(a, axes));
+        (size(image), size(output), size(weight), window)
+    };
+    let [depth, rows, columns] = [axis(0), axis(1), axis(2)];
+    VolumeShape {
+        plane: ConvShape {
+            batch: image[0],
+            in_h: rows.0,
+            in_w: columns.0,
+            in_c: image[1],
+            out_h: rows.1,
+            out_w: columns.1,
+            out_c: output[1],
+            kernel: [rows.2, columns.2],
+            stride: [rows.3.stride, columns.3.stride],
+            dilation: [rows.3.dilation, columns.3.dilation],
+            pads: [
+                rows.3.pads[0],
+                columns.3.pads[0],
+                rows.3.pads[1],
+                columns.3.pads[1],
+            ],
+            groups,
+        },
+        in_d: depth.0,
+        out_d: depth.1,
+        kernel_d: depth.2,
+        stride_d: depth.3.stride,
+        dilation_d: depth.3.dilation,
+        pad_d: depth.3.pads[0],
+    }
+}
+
+struct ConvKernel(VolumeShape);
 
 impl<T: Real> Kernel<T> for ConvKernel {
     fn needs(&self) -> Needs {
@@ -155,21 +210,21 @@ impl<T: Real> Kernel<T> for ConvKernel {
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let bias = inputs.get(2).copied();
-        conv::forward(cx, &self.0, inputs[0], inputs[1], bias, outputs[0]);
+        volume::forward(cx, &self.0, inputs[0], inputs[1], bias, outputs[0], false);
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
         let dy = pass.output_gradients[0];
         let s = &self.0;
         if let Some(dw) = &mut pass.input_gradients[1] {
-            conv::backward_weight(cx, s, pass.inputs[0], dy, dw.data, dw.accumulate);
+            volume::backward_weight(cx, s, pass.inputs[0], dy, dw.data, dw.accumulate);
         }
         if let Some(Some(db)) = pass.input_gradients.get_mut(2) {
-            let rows = s.batch * s.out_h * s.out_w;
-            conv::backward_bias(cx, rows, s.out_c, dy, db.data, db.accumulate);
+            let (rows, channels) = (s.output_pixels(), s.plane.out_c);
+            conv::backward_bias(cx, rows, channels, dy, db.data, db.accumulate);
         }
         if let Some(dx) = &mut pass.input_gradients[0] {
-            conv::backward_data(cx, s, dy, pass.inputs[1], dx.data, dx.accumulate);
+            volume::backward_data(cx, s, dy, pass.inputs[1], dx.data, dx.accumulate);
         }
     }
 }

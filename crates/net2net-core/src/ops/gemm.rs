@@ -1,5 +1,7 @@
 //! The linear layer.
 
+use std::borrow::Cow;
+
 use net2net_kernels::{Context, Matrix, Real, conv, matmul};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
@@ -7,21 +9,35 @@ use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::{Extent, Shape};
 
-/// `Gemm(x [N, i], weight [o, i] (or [i, o]), bias [o]?) -> [N, o]`: ONNX's with unit factors.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Gemm(x [N, i], weight [o, i] (or [i, o]), bias [o]?) -> [N, o]`: `alpha · x · weight + beta ·
+/// bias`. The bias may also be [1, o].
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Whether the weight is stored as [outputs, inputs], as PyTorch does; ONNX's `transB`.
     pub transposed: bool,
+    /// What the product is multiplied by.
+    pub alpha: f64,
+    /// What the bias is multiplied by.
+    pub beta: f64,
 }
 
 impl Default for Gemm {
     /// A weight of [outputs, inputs].
     fn default() -> Self {
-        Gemm { transposed: true }
+        Gemm::new(true)
     }
 }
 
 impl Gemm {
+    /// Without factors; `transposed` if the weight is [outputs, inputs].
+    pub fn new(transposed: bool) -> Self {
+        Gemm {
+            transposed,
+            alpha: 1.0,
+            beta: 1.0,
+        }
+    }
+
     /// The (outputs, inputs) of a weight's sizes.
     fn sides(&self, sizes: &[usize]) -> (usize, usize) {
         if self.transposed {
@@ -38,13 +54,20 @@ impl Operator for Gemm {
     const ARITY: Arity = Arity { least: 2, most: 3 };
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
+        if attributes.flag("transA", false)? {
+            return Err("transA is not supported; transpose the input first".to_owned());
+        }
         Ok(Gemm {
             transposed: attributes.flag("transB", false)?,
+            alpha: attributes.float("alpha", 1.0)?,
+            beta: attributes.float("beta", 1.0)?,
         })
     }
 
     fn write(&self, attributes: &mut Attributes) {
         attributes.put_flag("transB", self.transposed, false);
+        attributes.put_float("alpha", self.alpha, 1.0);
+        attributes.put_float("beta", self.beta, 1.0);
     }
 
     fn role(&self, slot: usize) -> Role {
@@ -73,19 +96,20 @@ impl Operator for Gemm {
         }
         if let Some(bias) = inputs.get(2)
             && **bias != Shape::fixed(&[outputs])
+            && **bias != Shape::fixed(&[1, outputs])
         {
-            return Err(format!("the bias must have shape [{outputs}], not {bias}"));
+            return Err(format!(
+                "the bias must have shape [{outputs}] or [1, {outputs}], not {bias}; other ones are added by an Add"
+            ));
         }
         Ok(vec![inputs[0].with_inner(&[outputs])])
     }
 
     fn axes(&self, rule: &mut AxisRule<'_>) {
-        let notation = if self.transposed {
-            Self::RULE
-        } else {
-            "n i , i o , o? -> n o"
-        };
-        rule.notation(notation, &[]);
+        let weight = if self.transposed { "o i" } else { "i o" };
+        let wide = rule.inputs() > 2 && rule.input_shape(2).rank() == 2;
+        let bias = if wide { "one o" } else { "o" };
+        rule.notation(&format!("n i , {weight} , {bias} -> n o"), &[]);
     }
 
     fn resize(&self, _: &Grown<'_>) -> Self {
@@ -109,7 +133,7 @@ impl Operator for Gemm {
             rows: site.inputs[0][0],
             features,
             outputs,
-            transposed: self.transposed,
+            gemm: self.clone(),
         })
     }
 
@@ -122,16 +146,27 @@ struct GemmKernel {
     rows: usize,
     features: usize,
     outputs: usize,
-    transposed: bool,
+    gemm: Gemm,
 }
 
 impl GemmKernel {
     /// The weight as an [inputs, outputs] matrix, however it is stored.
     fn weight<'a, T: Real>(&self, data: &'a [T]) -> Matrix<'a, T> {
-        if self.transposed {
+        if self.gemm.transposed {
             Matrix::new(data, self.outputs, self.features).t()
         } else {
             Matrix::new(data, self.features, self.outputs)
+        }
+    }
+
+    /// The output from the product alone.
+    fn finish<T: Real>(&self, bias: Option<&[T]>, y: &mut [T]) {
+        let (alpha, beta) = (T::from_f64(self.gemm.alpha), T::from_f64(self.gemm.beta));
+        for row in y.chunks_exact_mut(self.outputs) {
+            row.iter_mut().for_each(|y| *y *= alpha);
+            if let Some(bias) = bias {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += beta * *b);
+            }
         }
     }
 }
@@ -146,34 +181,42 @@ impl<T: Real> Kernel<T> for GemmKernel {
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let x = Matrix::new(inputs[0], self.rows, self.features);
-        let y = &mut *outputs[0];
-        if let Some(bias) = inputs.get(2) {
+        let (y, bias) = (&mut *outputs[0], inputs.get(2).copied());
+        if self.gemm.alpha != 1.0 || self.gemm.beta != 1.0 {
+            matmul(cx, x, self.weight(inputs[1]), y, false);
+            return self.finish(bias, y);
+        }
+        if let Some(bias) = bias {
             for row in y.chunks_exact_mut(self.outputs) {
                 row.copy_from_slice(bias);
             }
         }
-        matmul(cx, x, self.weight(inputs[1]), y, inputs.len() > 2);
+        matmul(cx, x, self.weight(inputs[1]), y, bias.is_some());
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
+        let dy = pass.output_gradients[0];
+        let times = |factor: f64| match factor {
+            1.0 => Cow::Borrowed(dy),
+            _ => dy.iter().map(|dy| *dy * T::from_f64(factor)).collect(),
+        };
+        let product = times(self.gemm.alpha);
         let x = Matrix::new(pass.inputs[0], self.rows, self.features);
-        let dy = Matrix::new(pass.output_gradients[0], self.rows, self.outputs);
+        let product = Matrix::new(&product, self.rows, self.outputs);
         if let Some(dw) = &mut pass.input_gradients[1] {
-            let (left, right) = if self.transposed { (dy, x) } else { (x, dy) };
+            let (left, right) = match self.gemm.transposed {
+                true => (product, x),
+                false => (x, product),
+            };
             matmul(cx, left.t(), right, dw.data, dw.accumulate);
         }
         if let Some(Some(db)) = pass.input_gradients.get_mut(2) {
-            let dy = pass.output_gradients[0];
-            conv::backward_bias(cx, self.rows, self.outputs, dy, db.data, db.accumulate);
+            let dy = times(self.gemm.beta);
+            conv::backward_bias(cx, self.rows, self.outputs, &dy, db.data, db.accumulate);
         }
         if let Some(dx) = &mut pass.input_gradients[0] {
-            matmul(
-                cx,
-                dy,
-                self.weight(pass.inputs[1]).t(),
-                dx.data,
-                dx.accumulate,
-            );
+            let weight = self.weight(pass.inputs[1]).t();
+            matmul(cx, product, weight, dx.data, dx.accumulate);
         }
     }
 }

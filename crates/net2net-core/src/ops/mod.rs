@@ -9,8 +9,12 @@ mod attributes;
 mod batch_norm;
 mod concat;
 mod conv;
+mod conv_transpose;
 mod dropout;
 mod gemm;
+mod lrn;
+mod matmul;
+mod normalization;
 mod pool;
 mod prelu;
 mod reshape;
@@ -27,8 +31,12 @@ pub use attributes::{Attribute, Attributes};
 pub use batch_norm::BatchNorm;
 pub use concat::Concat;
 pub use conv::Conv;
+pub use conv_transpose::ConvTranspose;
 pub use dropout::Dropout;
 pub use gemm::Gemm;
+pub use lrn::Lrn;
+pub use matmul::MatMul;
+pub use normalization::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
 pub use prelu::PRelu;
 pub use reshape::{Flatten, Reshape};
@@ -52,6 +60,8 @@ pub enum Role {
     Shift,
     /// A slope that starts at a quarter (He et al. 2015): trained, without decay.
     Slope,
+    /// Data that belongs to the model: neither trained nor written by the forward pass.
+    Constant,
     /// A running mean: updated by the forward pass, starts at zero.
     RunningMean,
     /// A running variance: updated by the forward pass, starts at one.
@@ -61,7 +71,12 @@ pub enum Role {
 impl Role {
     /// Whether an optimizer changes a parameter of this role.
     pub fn is_trained(self) -> bool {
-        !matches!(self, Role::RunningMean | Role::RunningVariance)
+        self != Role::Constant && !self.is_running()
+    }
+
+    /// Whether the forward pass in training writes it.
+    pub fn is_running(self) -> bool {
+        matches!(self, Role::RunningMean | Role::RunningVariance)
     }
 
     /// Whether weight decay applies to a parameter of this role.
@@ -182,6 +197,7 @@ macro_rules! operators {
 
 operators! {
     Conv, Gemm, BatchNorm,
+    ConvTranspose, MatMul, LayerNorm, RmsNorm, GroupNorm, InstanceNorm, Lrn,
     Relu, LeakyRelu, PRelu, Sigmoid, Tanh, Gelu, Silu,
     MaxPool, AveragePool, GlobalAveragePool,
     Flatten, Reshape, Add, Mul, Concat, Dropout, Softmax, Identity,

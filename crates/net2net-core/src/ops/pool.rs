@@ -3,40 +3,73 @@
 use net2net_kernels::pool::{self, PoolShape};
 use net2net_kernels::{Context, Real};
 
-use super::conv::image_sizes;
-use super::window::Window;
+use super::window::{Window, image_of, image_sizes, read_sizes, write_sizes};
 use super::{Arity, Attributes, Nature, Operator, Role};
 use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site};
 use crate::graph::Shape;
 
-/// `MaxPool(x [N, c, h, w]) -> [N, c, y, x]`; padding never wins.
+/// `MaxPool(x [N, c, h, w]) -> [N, c, y, x]`; padding never wins. The same of signals and volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxPool {
-    /// Size of the window, (height, width).
-    pub kernel: [usize; 2],
+    /// Size of the window along each spatial axis: (height, width) for images.
+    pub kernel: Vec<usize>,
     /// Strides, pads and dilations.
     pub window: Window,
+    /// Whether a window that ends beyond the padding counts too, if it begins before.
+    pub ceil_mode: bool,
 }
 
-/// `AveragePool(x [N, c, h, w]) -> [N, c, y, x]`
+/// `AveragePool(x [N, c, h, w]) -> [N, c, y, x]`; the same of signals and volumes. What lies
+/// beyond the padding never counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AveragePool {
-    /// Size of the window, (height, width).
-    pub kernel: [usize; 2],
-    /// Strides and pads; ONNX has no dilations here before opset 19, nor have we.
+    /// Size of the window along each spatial axis: (height, width) for images.
+    pub kernel: Vec<usize>,
+    /// Strides, pads and dilations.
     pub window: Window,
     /// Whether padding counts as zeros, or not at all; PyTorch's default is that it counts.
     pub count_include_pad: bool,
+    /// Whether a window that ends beyond the padding counts too, if it begins before.
+    pub ceil_mode: bool,
 }
 
-/// `GlobalAveragePool(x [N, c, h, w]) -> [N, c, 1, 1]`
+/// `GlobalAveragePool(x [N, c, h, w]) -> [N, c, 1, 1]`; the same of signals and volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GlobalAveragePool;
+
+impl MaxPool {
+    /// A pool whose windows all lie within the padding.
+    pub fn new(kernel: impl Into<Vec<usize>>, window: Window) -> Self {
+        MaxPool {
+            kernel: kernel.into(),
+            window,
+            ceil_mode: false,
+        }
+    }
+}
+
+impl AveragePool {
+    /// A pool whose windows all lie within the padding, which does not count.
+    pub fn new(kernel: impl Into<Vec<usize>>, window: Window) -> Self {
+        AveragePool {
+            kernel: kernel.into(),
+            window,
+            count_include_pad: false,
+            ceil_mode: false,
+        }
+    }
+}
+
+/// The rule for one, two and three spatial axes.
+const RULES: [&str; 3] = ["n c w -> n c x", MaxPool::RULE, "n c d h w -> n c z y x"];
 
 /// What the rules, layouts and roles of all pools have in common.
 macro_rules! pool_parts {
     () => {
+        const RULE: &'static str = "n c h w -> n c y x";
+        const ARITY: Arity = Arity::exactly(1);
+
         fn role(&self, _: usize) -> Role {
             Role::Activation
         }
@@ -46,15 +79,15 @@ macro_rules! pool_parts {
         }
 
         fn axes(&self, rule: &mut AxisRule<'_>) {
-            rule.notation(Self::RULE, &[]);
+            rule.notation(RULES[rule.input_shape(0).rank() - 3], &[]);
         }
 
         fn resize(&self, _: &Grown<'_>) -> Self {
             self.clone()
         }
 
-        fn layouts(&self, _: &[Layout], _: &[&Shape], _: &[&Shape]) -> Layouts {
-            Layouts::pass_through(&[Layout::channels_last(4)])
+        fn layouts(&self, _: &[Layout], inputs: &[&Shape], _: &[&Shape]) -> Layouts {
+            Layouts::pass_through(&[Layout::channels_last(inputs[0].rank())])
         }
 
         fn nature(&self) -> Nature {
@@ -63,177 +96,218 @@ macro_rules! pool_parts {
     };
 }
 
-/// Reads the window of a pool, whose kernel must cover some of the image wherever it stands.
-fn read_window(attributes: &mut Attributes) -> Result<([usize; 2], Window), String> {
-    let kernel = attributes.sizes("kernel_shape", [0, 0], 1)?;
-    let window = Window::read(attributes)?;
-    if kernel == [0, 0] {
+/// Reads the size of a pool's window.
+fn read_kernel(attributes: &mut Attributes) -> Result<Vec<usize>, String> {
+    let kernel = read_sizes(attributes, "kernel_shape", 1)?;
+    if kernel.is_empty() {
         return Err("attribute `kernel_shape` is missing".to_owned());
     }
-    Ok((kernel, window))
+    Ok(kernel)
 }
 
-fn infer_window(input: &Shape, kernel: [usize; 2], window: &Window) -> Result<Vec<Shape>, String> {
-    let [channels, h, w] = image_sizes(input)?;
-    if kernel[0].saturating_mul(kernel[1]) > 1 << 16 {
+/// The output of a pool, whose window must cover some of the image wherever it stands.
+fn infer_window(
+    input: &Shape,
+    kernel: &[usize],
+    window: &Window,
+    ceil: bool,
+) -> Result<Vec<Shape>, String> {
+    let (channels, sizes) = image_sizes(input)?;
+    if kernel.iter().fold(1, |n: usize, k| n.saturating_mul(*k)) > 1 << 16 {
         return Err(format!(
             "a window of {kernel:?} is too large; at most 65,536 pixels"
         ));
     }
-    let [y, x] = window.slide([h, w], kernel)?;
-    for (axis, size) in [h, w].into_iter().enumerate() {
-        let dilation = window.dilations[axis];
-        let reach = (kernel[axis] - 1)
-            .saturating_mul(dilation)
-            .saturating_add(1);
-        let padded = window.pads[axis] > 0;
+    let output = window.slide(&sizes, kernel, ceil)?;
+    for (axis, size) in sizes.iter().enumerate() {
+        let along = window.axis(axis, sizes.len());
+        let reach = along.reach(kernel[axis])?;
         // A dilated window that begins in the padding can step over an image narrower than a step.
-        let steps_over = padded && dilation > size;
-        if window.pads[axis] >= reach || window.pads[axis + 2] >= reach || steps_over {
+        let steps_over = along.pads[0] > 0 && along.dilation > *size;
+        if along.pads.iter().any(|pad| *pad >= reach) || steps_over {
             return Err("a window must not lie in the padding alone; pads must be smaller".into());
         }
     }
-    Ok(vec![input.with_inner(&[channels, y, x])])
+    Ok(vec![input.with_inner(&image_of(channels, output))])
 }
 
-fn pool_shape(site: &Site<'_>, kernel: [usize; 2], window: &Window) -> PoolShape {
-    let (input, output) = (&site.inputs[0], &site.outputs[0]);
-    PoolShape {
-        batch: input[0],
-        in_h: input[2],
-        in_w: input[3],
-        c: input[1],
-        out_h: output[2],
-        out_w: output[3],
-        kernel,
-        stride: window.strides,
-        dilation: window.dilations,
-        pads: window.pads,
-    }
-}
-
-fn write_kernel(attributes: &mut Attributes, kernel: [usize; 2]) {
-    attributes.put_sizes("kernel_shape", kernel, [0, 0]);
-}
-
-fn window_cost(outputs: &[&Shape], kernel: [usize; 2]) -> u64 {
-    super::elements(outputs[0]) * (kernel[0] * kernel[1]) as u64
+fn window_cost(outputs: &[&Shape], kernel: &[usize]) -> u64 {
+    super::elements(outputs[0]) * kernel.iter().product::<usize>() as u64
 }
 
 impl Operator for MaxPool {
     const NAME: &'static str = "MaxPool";
-    const RULE: &'static str = "n c h w -> n c y x";
-    const ARITY: Arity = Arity::exactly(1);
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
-        let (kernel, window) = read_window(attributes)?;
-        Ok(MaxPool { kernel, window })
-    }
-
-    fn write(&self, attributes: &mut Attributes) {
-        write_kernel(attributes, self.kernel);
-        self.window.write(attributes);
-    }
-
-    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        infer_window(inputs[0], self.kernel, &self.window)
-    }
-
-    fn cost(&self, _: &[&Shape], outputs: &[&Shape]) -> u64 {
-        window_cost(outputs, self.kernel)
-    }
-
-    fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
-        let shape = pool_shape(site, self.kernel, &self.window);
-        let kept = if site.mode == Mode::Train {
-            shape.output_len()
-        } else {
-            0
-        };
-        Box::new(MaxPoolKernel {
-            shape,
-            index: vec![0; kept],
+        Ok(MaxPool {
+            kernel: read_kernel(attributes)?,
+            window: Window::read(attributes)?,
+            ceil_mode: attributes.flag("ceil_mode", false)?,
         })
     }
 
+    fn write(&self, attributes: &mut Attributes) {
+        write_sizes(attributes, "kernel_shape", &self.kernel);
+        self.window.write(attributes);
+        attributes.put_flag("ceil_mode", self.ceil_mode, false);
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+        infer_window(inputs[0], &self.kernel, &self.window, self.ceil_mode)
+    }
+
+    fn cost(&self, _: &[&Shape], outputs: &[&Shape]) -> u64 {
+        window_cost(outputs, &self.kernel)
+    }
+
+    fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
+        Box::new(PoolKernel::<T>::new(
+            site,
+            &self.kernel,
+            &self.window,
+            How::Max,
+        ))
+    }
+
     pool_parts!();
-}
-
-struct MaxPoolKernel {
-    shape: PoolShape,
-    /// Where in its window each maximum was found; empty in evaluation.
-    index: Vec<u16>,
-}
-
-impl<T: Real> Kernel<T> for MaxPoolKernel {
-    fn needs(&self) -> Needs {
-        Needs {
-            inputs: false,
-            outputs: false,
-        }
-    }
-
-    fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        let index = (!self.index.is_empty()).then_some(&mut self.index[..]);
-        pool::max_forward(cx, &self.shape, inputs[0], outputs[0], index);
-    }
-
-    fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
-        let dy = pass.output_gradients[0];
-        if let Some(dx) = &mut pass.input_gradients[0] {
-            pool::max_backward(cx, &self.shape, &self.index, dy, dx.data, dx.accumulate);
-        }
-    }
 }
 
 impl Operator for AveragePool {
     const NAME: &'static str = "AveragePool";
-    const RULE: &'static str = "n c h w -> n c y x";
-    const ARITY: Arity = Arity::exactly(1);
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
-        let (kernel, window) = read_window(attributes)?;
-        let count_include_pad = attributes.flag("count_include_pad", false)?;
         Ok(AveragePool {
-            kernel,
-            window,
-            count_include_pad,
+            kernel: read_kernel(attributes)?,
+            window: Window::read(attributes)?,
+            count_include_pad: attributes.flag("count_include_pad", false)?,
+            ceil_mode: attributes.flag("ceil_mode", false)?,
         })
     }
 
     fn write(&self, attributes: &mut Attributes) {
-        write_kernel(attributes, self.kernel);
+        write_sizes(attributes, "kernel_shape", &self.kernel);
         self.window.write(attributes);
         attributes.put_flag("count_include_pad", self.count_include_pad, false);
+        attributes.put_flag("ceil_mode", self.ceil_mode, false);
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        if self.window.dilations != [1, 1] {
-            return Err("dilations of an average pool are not supported".to_owned());
-        }
-        infer_window(inputs[0], self.kernel, &self.window)
+        infer_window(inputs[0], &self.kernel, &self.window, self.ceil_mode)
     }
 
     fn cost(&self, _: &[&Shape], outputs: &[&Shape]) -> u64 {
-        window_cost(outputs, self.kernel)
+        window_cost(outputs, &self.kernel)
     }
 
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
-        Box::new(AveragePoolKernel {
-            shape: pool_shape(site, self.kernel, &self.window),
-            count_include_pad: self.count_include_pad,
-        })
+        let how = How::Average(self.count_include_pad);
+        Box::new(PoolKernel::<T>::new(site, &self.kernel, &self.window, how))
     }
 
     pool_parts!();
 }
 
-struct AveragePoolKernel {
-    shape: PoolShape,
-    count_include_pad: bool,
+/// What is taken of a window; a mean says whether padding counts.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    Max,
+    Average(bool),
 }
 
-impl<T: Real> Kernel<T> for AveragePoolKernel {
+/// One pooling of images.
+struct Stage {
+    shape: PoolShape,
+    /// Where in its window each maximum was found; empty for means and in evaluation.
+    index: Vec<u16>,
+}
+
+impl Stage {
+    fn forward<T: Real>(&mut self, cx: &mut Context<T>, how: How, x: &[T], y: &mut [T]) {
+        let index = (!self.index.is_empty()).then_some(&mut self.index[..]);
+        match how {
+            How::Max => pool::max_forward(cx, &self.shape, x, y, index),
+            How::Average(pad) => pool::average_forward(cx, &self.shape, pad, x, y),
+        }
+    }
+
+    fn backward<T: Real>(&self, cx: &mut Context<T>, how: How, dy: &[T], dx: &mut [T], add: bool) {
+        match how {
+            How::Max => pool::max_backward(cx, &self.shape, &self.index, dy, dx, add),
+            How::Average(pad) => pool::average_backward(cx, &self.shape, pad, dy, dx, add),
+        }
+    }
+}
+
+/// A pooling of images, and for volumes a second one of what the first leaves along the depth:
+/// maxima of maxima are maxima, and every window counts equally many elements of each plane.
+struct PoolKernel<T> {
+    how: How,
+    first: Stage,
+    second: Option<Stage>,
+    /// What the first leaves to the second, and its gradient.
+    between: Vec<T>,
+}
+
+impl<T: Real> PoolKernel<T> {
+    fn new(site: &Site<'_>, kernel: &[usize], window: &Window, how: How) -> Self {
+        let (input, output) = (&site.inputs[0], &site.outputs[0]);
+        let axes = kernel.len();
+        let keep = how == How::Max && site.mode == Mode::Train;
+        let stage = |shape: PoolShape| Stage {
+            index: vec![0; if keep { shape.output_len() } else { 0 }],
+            shape,
+        };
+        let flat = |axis: Option<usize>| match axis {
+            Some(axis) => (
+                input[2 + axis],
+                output[2 + axis],
+                kernel[axis],
+                window.axis(axis, axes),
+            ),
+            None => (1, 1, 1, Window::default().axis(0, 1)),
+        };
+        let shape = |batch, rows: Option<usize>, columns: Option<usize>| {
+            let (rows, columns) = (flat(rows), flat(columns));
+            PoolShape {
+                batch,
+                in_h: rows.0,
+                in_w: columns.0,
+                c: input[1],
+                out_h: rows.1,
+                out_w: columns.1,
+                kernel: [rows.2, columns.2],
+                stride: [rows.3.stride, columns.3.stride],
+                dilation: [rows.3.dilation, columns.3.dilation],
+                pads: [
+                    rows.3.pads[0],
+                    columns.3.pads[0],
+                    rows.3.pads[1],
+                    columns.3.pads[1],
+                ],
+            }
+        };
+        let depth = axes == 3;
+        let batch = if depth { input[0] * input[2] } else { input[0] };
+        let first = shape(batch, axes.checked_sub(2), Some(axes - 1));
+        let second = depth.then(|| {
+            let pixels = first.out_h * first.out_w;
+            PoolShape {
+                in_w: pixels,
+                out_w: pixels,
+                ..shape(input[0], Some(0), None)
+            }
+        });
+        let between = second.map_or(0, |_| first.output_len());
+        PoolKernel {
+            how,
+            first: stage(first),
+            second: second.map(stage),
+            between: vec![T::zero(); between],
+        }
+    }
+}
+
+impl<T: Real> Kernel<T> for PoolKernel<T> {
     fn needs(&self) -> Needs {
         Needs {
             inputs: false,
@@ -242,28 +316,35 @@ impl<T: Real> Kernel<T> for AveragePoolKernel {
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        pool::average_forward(
-            cx,
-            &self.shape,
-            self.count_include_pad,
-            inputs[0],
-            outputs[0],
-        );
+        let (x, y) = (inputs[0], &mut *outputs[0]);
+        match &mut self.second {
+            None => self.first.forward(cx, self.how, x, y),
+            Some(second) => {
+                self.first.forward(cx, self.how, x, &mut self.between);
+                second.forward(cx, self.how, &self.between, y);
+            }
+        }
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
         let dy = pass.output_gradients[0];
-        if let Some(dx) = &mut pass.input_gradients[0] {
-            let (shape, pad) = (&self.shape, self.count_include_pad);
-            pool::average_backward(cx, shape, pad, dy, dx.data, dx.accumulate);
-        }
+        let Some(dx) = &mut pass.input_gradients[0] else {
+            return;
+        };
+        let dy = match &self.second {
+            None => dy,
+            Some(second) => {
+                second.backward(cx, self.how, dy, &mut self.between, false);
+                &self.between
+            }
+        };
+        self.first
+            .backward(cx, self.how, dy, dx.data, dx.accumulate);
     }
 }
 
 impl Operator for GlobalAveragePool {
     const NAME: &'static str = "GlobalAveragePool";
-    const RULE: &'static str = "n c h w -> n c y x";
-    const ARITY: Arity = Arity::exactly(1);
 
     fn read(_: &mut Attributes) -> Result<Self, String> {
         Ok(GlobalAveragePool)
@@ -272,8 +353,9 @@ impl Operator for GlobalAveragePool {
     fn write(&self, _: &mut Attributes) {}
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
-        let [channels, _, _] = image_sizes(inputs[0])?;
-        Ok(vec![inputs[0].with_inner(&[channels, 1, 1])])
+        let (channels, sizes) = image_sizes(inputs[0])?;
+        let ones = vec![1; sizes.len()];
+        Ok(vec![inputs[0].with_inner(&image_of(channels, ones))])
     }
 
     fn cost(&self, inputs: &[&Shape], _: &[&Shape]) -> u64 {
@@ -284,7 +366,7 @@ impl Operator for GlobalAveragePool {
         let sizes = &site.inputs[0];
         Box::new(GlobalAverageKernel {
             batch: sizes[0],
-            pixels: sizes[2] * sizes[3],
+            pixels: sizes[2..].iter().product(),
             channels: sizes[1],
         })
     }

@@ -5,7 +5,7 @@ use net2net_kernels::Context;
 use super::{Insert, Layer, PlanError, UndoneNorm};
 use crate::dims::Refusal;
 use crate::engine::{Precision, evaluate};
-use crate::graph::{Graph, NodeId, ValueId};
+use crate::graph::{Extent, Graph, NodeId, ValueId};
 use crate::ops::{Nature, Op};
 use crate::weights::Weights;
 
@@ -23,9 +23,20 @@ struct Block {
 pub fn deepenable(graph: &Graph) -> Vec<&str> {
     graph
         .node_ids()
-        .filter(|id| graph.at(*id).op.nature() == Nature::Linear)
+        .filter(|id| has_room(graph, *id))
         .map(|id| graph.node_name(id))
         .collect()
+}
+
+/// Whether a node is a linear layer of features or a convolution of images: those that have an
+/// identity to insert after them.
+fn has_room(graph: &Graph, node: NodeId) -> bool {
+    let shape = &graph.get(graph.at(node).outputs[0]).shape;
+    let fits = matches!(
+        shape.extents(),
+        [Extent::Batch, _] | [Extent::Batch, _, _, _]
+    );
+    fits && graph.at(node).op.nature() == Nature::Linear
 }
 
 /// Plans a layer after a convolution or linear layer, of the kind that keeps the function there:
@@ -55,7 +66,7 @@ pub fn deepen<T: Precision>(
         .map_err(|error| refuse(error.to_string()))?;
     let node = graph
         .producer(value)
-        .filter(|id| graph.at(*id).op.nature() == Nature::Linear)
+        .filter(|id| has_room(graph, *id))
         .ok_or_else(|| refuse("only a convolution or linear layer can be deepened".to_owned()))?;
     let kernel = match kernel {
         Some(side) if side % 2 == 0 => {

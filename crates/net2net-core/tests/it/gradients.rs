@@ -1,5 +1,7 @@
 //! Every operator's backward pass against central finite differences, in f64 and training mode.
 
+mod further;
+
 use std::collections::BTreeSet;
 
 use net2net_core::engine::{OptimizerState, Trainer};
@@ -90,7 +92,7 @@ fn around(build: &dyn Fn(&mut Builder, ValueId) -> ValueId) -> Graph {
     };
     let features = b.graph.get(y).shape.at(1)[1];
     let weight = b.parameter(&[features, 3]);
-    let y = b.node(Gemm { transposed: false }, &[y, weight]);
+    let y = b.node(Gemm::new(false), &[y, weight]);
     b.graph.output(y);
     b.graph
 }
@@ -130,10 +132,7 @@ fn with_parameter<O: Into<Op> + Clone + 'static>(
 
 fn cases() -> Vec<(&'static str, Build)> {
     let window = Window::default;
-    let pads = |pads| Window {
-        pads,
-        ..Window::default()
-    };
+    let pads = |pads: [usize; 4]| Window::default().with_pads(pads);
     let flat = |b: &mut Builder, x| b.node(Flatten, &[x]);
     vec![
         ("conv 3", conv([3, 4, 3, 3], 1, Window::same([3, 3]), true)),
@@ -150,11 +149,7 @@ fn cases() -> Vec<(&'static str, Build)> {
             conv(
                 [2, 4, 2, 2],
                 1,
-                Window {
-                    strides: [1, 2],
-                    pads: [1; 4],
-                    dilations: [2, 3],
-                },
+                pads([1; 4]).with_strides([1, 2]).with_dilations([2, 3]),
                 true,
             ),
         ),
@@ -175,7 +170,7 @@ fn cases() -> Vec<(&'static str, Build)> {
             Box::new(move |b, x| {
                 let x = flat(b, x);
                 let (w, bias) = (b.parameter(&[5, 48]), b.parameter(&[5]));
-                b.node(Gemm { transposed: true }, &[x, w, bias])
+                b.node(Gemm::new(true), &[x, w, bias])
             }),
         ),
         ("batch norm", Box::new(|b, x| b.norm(x))),
@@ -215,33 +210,22 @@ fn cases() -> Vec<(&'static str, Build)> {
         ),
         (
             "max pool",
-            unary(MaxPool {
-                kernel: [2, 2],
-                window: pads([1, 0, 0, 1]).stride(2),
-            }),
+            unary(MaxPool::new([2, 2], pads([1, 0, 0, 1]).stride(2))),
         ),
         (
             "max pool, overlapping",
-            unary(MaxPool {
-                kernel: [3, 2],
-                window: pads([1, 0, 1, 0]),
-            }),
+            unary(MaxPool::new([3, 2], pads([1, 0, 1, 0]))),
         ),
         (
             "average pool with padding",
             unary(AveragePool {
-                kernel: [3, 2],
-                window: pads([1; 4]),
                 count_include_pad: true,
+                ..AveragePool::new([3, 2], pads([1; 4]))
             }),
         ),
         (
             "average pool without",
-            unary(AveragePool {
-                kernel: [2, 2],
-                window: pads([1, 0, 1, 1]).stride(2),
-                count_include_pad: false,
-            }),
+            unary(AveragePool::new([2, 2], pads([1, 0, 1, 1]).stride(2))),
         ),
         ("global pool", unary(GlobalAveragePool)),
         (
@@ -312,8 +296,8 @@ fn cases() -> Vec<(&'static str, Build)> {
                 let x = b.node(GlobalAveragePool, &[x]);
                 let x = flat(b, x);
                 let w = b.parameter(&[2, 4]);
-                let y = b.node(Gemm { transposed: true }, &[x, w]);
-                b.node(Gemm { transposed: false }, &[y, w])
+                let y = b.node(Gemm::new(true), &[x, w]);
+                b.node(Gemm::new(false), &[y, w])
             }),
         ),
     ]
@@ -322,7 +306,7 @@ fn cases() -> Vec<(&'static str, Build)> {
 #[test]
 fn backward_passes_agree_with_finite_differences() {
     let mut seen = BTreeSet::new();
-    for (what, build) in cases() {
+    for (what, build) in cases().into_iter().chain(further::cases()) {
         let graph = around(&*build);
         seen.extend(operators(&graph));
         differences_agree(what, &graph, 4);

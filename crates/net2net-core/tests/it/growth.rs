@@ -80,8 +80,12 @@ fn random_widening(graph: &Graph, random: &mut ChaCha8Rng, met: &mut Coverage) -
         }
         let name = names.swap_remove(random.random_range(0..names.len()));
         let id = spaces.find(name).unwrap();
-        let old = spaces.all()[id.index()].size.fixed().unwrap();
-        let size = old + random.random_range(1..=old + 1);
+        let space = &spaces.all()[id.index()];
+        let old = space.size.fixed().unwrap();
+        let size = match space.uniform {
+            true => 2 * old,
+            false => old + random.random_range(1..=old + 1),
+        };
         let mapping = [Mapping::Random, Mapping::Uniform][random.random_range(0..2)];
         let (kind, symmetry) = random_symmetry(random);
         Coverage::count(&mut met.symmetries, kind);

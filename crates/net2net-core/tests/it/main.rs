@@ -4,6 +4,7 @@
 mod checkpoint;
 mod gradients;
 mod growth;
+mod layers;
 mod memory;
 mod moments;
 mod optimizers;

@@ -1,6 +1,7 @@
 //! Random valid networks that use every operator, always ending in logits.
 
 mod blocks;
+mod further;
 
 use std::collections::BTreeSet;
 
@@ -92,7 +93,7 @@ pub fn random_weights(graph: &Graph, seed: u64) -> Weights<f64> {
                 Some(Role::RunningVariance) => *x = 0.3 + draw * draw,
                 Some(Role::Slope) => *x = 0.25 + 0.1 * draw,
                 Some(Role::Shift | Role::RunningMean) => *x = 0.4 * draw,
-                Some(Role::Activation) => *x = 0.5 + 0.5 * draw,
+                Some(Role::Activation | Role::Constant) => *x = 0.5 + 0.5 * draw,
             }
         }
     }
@@ -184,7 +185,7 @@ impl Maker {
         let weight = self.parameter("weight", &[3, features]);
         // Always with a bias, so that no network computes nothing but zeros.
         let bias = self.parameter("bias", &[3]);
-        self.node(Gemm { transposed: true }, &[x, weight, bias])
+        self.node(Gemm::new(true), &[x, weight, bias])
     }
 
     fn gemm(&mut self, x: ValueId, out: usize) -> ValueId {
@@ -199,7 +200,7 @@ impl Maker {
         if self.chance(0.7) {
             inputs.push(self.parameter("bias", &[out]));
         }
-        self.node(Gemm { transposed }, &inputs)
+        self.node(Gemm::new(transposed), &inputs)
     }
 
     fn conv(
@@ -223,21 +224,11 @@ impl Maker {
     fn same(&mut self) -> ([usize; 2], Window) {
         match self.below(5) {
             0 => ([1, 1], Window::default()),
-            1 => (
-                [2, 2],
-                Window {
-                    pads: [1, 0, 0, 1],
-                    ..Window::default()
-                },
-            ),
+            1 => ([2, 2], Window::default().with_pads([1, 0, 0, 1])),
             2 => ([1, 3], Window::same([1, 3])),
             3 => (
                 [3, 3],
-                Window {
-                    pads: [2; 4],
-                    dilations: [2, 2],
-                    ..Window::default()
-                },
+                Window::default().with_pads([2; 4]).with_dilations([2, 2]),
             ),
             _ => ([3, 3], Window::same([3, 3])),
         }
@@ -305,33 +296,24 @@ impl Maker {
         } else {
             [0; 4]
         };
-        let window = Window {
-            strides: stride,
-            pads,
-            ..Window::default()
+        let window = Window::default().with_strides(stride).with_pads(pads);
+        let ceil_mode = self.chance(0.3);
+        let window = if self.chance(0.3) {
+            window.with_dilations([2, 1])
+        } else {
+            window
         };
         if self.chance(0.5) {
-            let dilations = if self.chance(0.3) { [2, 1] } else { [1, 1] };
-            self.node(
-                MaxPool {
-                    kernel: [2, 2],
-                    window: Window {
-                        dilations,
-                        ..window
-                    },
-                },
-                &[x],
-            )
+            let pool = MaxPool::new([2, 2], window);
+            self.node(MaxPool { ceil_mode, ..pool }, &[x])
         } else {
-            let count_include_pad = self.chance(0.5);
-            self.node(
-                AveragePool {
-                    kernel: [3, 2],
-                    window,
-                    count_include_pad,
-                },
-                &[x],
-            )
+            let pool = AveragePool {
+                kernel: vec![2, 2],
+                window,
+                count_include_pad: self.chance(0.5),
+                ceil_mode,
+            };
+            self.node(pool, &[x])
         }
     }
 }

@@ -4,7 +4,7 @@ use net2net_core::apply::apply;
 use net2net_core::dims::Spaces;
 use net2net_core::engine::{OptimizerState, Trainer};
 use net2net_core::graph::Graph;
-use net2net_core::ops::{AveragePool, Concat, MaxPool, Op, Window};
+use net2net_core::ops::{Concat, Lrn, MaxPool, Op, Window};
 use net2net_core::plan::{Insert, Layer, Mapping, Plan, Step, Symmetry, deepen, widen};
 use net2net_core::verify::{TOLERANCE, compare};
 use net2net_kernels::Context;
@@ -207,22 +207,23 @@ fn a_dilated_window_cannot_lie_in_the_padding() {
 #[test]
 fn attributes_of_zero_are_refused_by_the_graph_too() {
     let shape = net2net_core::graph::Shape::batched(&[1, 4, 4]);
-    let window = |strides, dilations| Window {
-        strides,
-        dilations,
-        pads: [0; 4],
+    let window = |strides: [usize; 2], dilations: [usize; 2]| {
+        let window = Window::default().with_strides(strides);
+        window.with_dilations(dilations)
     };
-    let max = |kernel, window| Op::from(MaxPool { kernel, window });
+    let max = |kernel: [usize; 2], window| Op::from(MaxPool::new(kernel, window));
     let zeros = [
         max([0, 1], Window::default()),
         max([1, 1], window([0, 1], [1, 1])),
         max([1, 1], window([1, 1], [1, 0])),
         max([usize::MAX, 1], window([1, 1], [usize::MAX, 1])),
+        MaxPool::new([2], Window::default()).into(),
         Concat { axis: 0 }.into(),
-        AveragePool {
-            kernel: [2, 2],
-            window: window([1, 1], [2, 2]),
-            count_include_pad: false,
+        Lrn {
+            size: 0,
+            alpha: 1.0,
+            beta: 1.0,
+            bias: 1.0,
         }
         .into(),
     ];

@@ -360,9 +360,9 @@ fn what_is_not_a_graph_is_an_error_with_its_line() {
         ),
         (
             image,
-            "node y [N, 2, 4, 4] = AveragePool(x; kernel_shape=[2, 2], dilations=[2, 2])\n",
+            "node y [N, 2, 4, 4] = AveragePool(x; kernel_shape=[2, 2], dilations=[2])\n",
             4,
-            "not supported",
+            "dilations must have 2 entries",
         ),
     ];
     for (head, text, line, why) in cases {

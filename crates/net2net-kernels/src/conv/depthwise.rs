@@ -23,6 +23,18 @@ pub(super) fn forward<T: Real>(
     gather(cx, s, &rows, &cols, x, w, y, bias.is_some());
 }
 
+/// Adds to what is in `y`.
+pub(super) fn forward_add<T: Real>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+) {
+    let (rows, cols) = (s.rows().inputs_of_outputs(), s.cols().inputs_of_outputs());
+    gather(cx, s, &rows, &cols, x, w, y, true);
+}
+
 pub(super) fn backward_data<T: Real>(
     cx: &mut Context<T>,
     s: &ConvShape,

@@ -1,4 +1,4 @@
-//! Two-dimensional convolution and its three gradients.
+//! Two-dimensional convolution and its three gradients; [`volume`] stacks it along a third axis.
 //!
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
@@ -14,8 +14,10 @@ mod depthwise;
 mod shape;
 #[cfg(test)]
 mod tests;
+pub mod volume;
 
 pub use shape::ConvShape;
+pub use volume::VolumeShape;
 
 use crate::{Context, Real};
 
@@ -37,6 +39,19 @@ pub fn forward<T: Real>(
         depthwise::forward(cx, s, x, w, bias, y);
     } else {
         dense::forward(cx, s, x, w, bias, y, false);
+    }
+}
+
+/// `y += x ∗ w`.
+///
+/// # Panics
+/// If a slice has not the length that `s` says, or the sizes of `s` contradict each other.
+pub fn forward_add<T: Real>(cx: &mut Context<T>, s: &ConvShape, x: &[T], w: &[T], y: &mut [T]) {
+    s.check(x, w, y);
+    if s.is_depthwise() {
+        depthwise::forward_add(cx, s, x, w, y);
+    } else {
+        dense::forward(cx, s, x, w, None, y, true);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use net2net_core::graph::{Graph, Node};
-use net2net_core::ops::Op;
+use net2net_core::ops::{Op, Window};
 
 use crate::report::{Architecture, LayerRow};
 
@@ -42,10 +42,17 @@ pub fn architecture(graph: &Graph) -> Architecture {
 
 /// The operator with what tells it from others of its sort.
 fn operator(graph: &Graph, node: &Node) -> String {
-    let stride = |strides: [usize; 2]| match strides {
-        [1, 1] => String::new(),
-        [s, t] if s == t => format!(" /{s}"),
-        [s, t] => format!(" /{s},{t}"),
+    let by = |sizes: &[usize]| {
+        let sides: Vec<String> = sizes.iter().map(usize::to_string).collect();
+        sides.join("×")
+    };
+    let stride = |window: &Window, axes: usize| match &window.strides(axes)[..] {
+        strides if strides.iter().all(|s| *s == 1) => String::new(),
+        [first, rest @ ..] if rest.iter().all(|s| s == first) => format!(" /{first}"),
+        strides => {
+            let steps: Vec<String> = strides.iter().map(usize::to_string).collect();
+            format!(" /{}", steps.join(","))
+        }
     };
     match &node.op {
         Op::Conv(conv) => {
@@ -54,20 +61,16 @@ fn operator(graph: &Graph, node: &Node) -> String {
                 1 => String::new(),
                 groups => format!(", {groups} groups"),
             };
-            format!(
-                "Conv {}×{}{}{groups}",
-                kernel[0],
-                kernel[1],
-                stride(conv.window.strides)
-            )
+            let stride = stride(&conv.window, kernel.len());
+            format!("Conv {}{stride}{groups}", by(kernel))
         }
         Op::MaxPool(pool) => {
-            let [h, w] = pool.kernel;
-            format!("MaxPool {h}×{w}{}", stride(pool.window.strides))
+            let stride = stride(&pool.window, pool.kernel.len());
+            format!("MaxPool {}{stride}", by(&pool.kernel))
         }
         Op::AveragePool(pool) => {
-            let [h, w] = pool.kernel;
-            format!("AveragePool {h}×{w}{}", stride(pool.window.strides))
+            let stride = stride(&pool.window, pool.kernel.len());
+            format!("AveragePool {}{stride}", by(&pool.kernel))
         }
         op => op.name().to_owned(),
     }

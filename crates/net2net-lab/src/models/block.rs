@@ -69,14 +69,7 @@ pub(super) fn max_pool(
     stride: usize,
 ) -> Result<ValueId, GraphError> {
     let window = Window::same([3, 3]).stride(stride);
-    graph.node(
-        name,
-        MaxPool {
-            kernel: [3, 3],
-            window,
-        },
-        &[x],
-    )
+    graph.node(name, MaxPool::new([3, 3], window), &[x])
 }
 
 /// A linear layer with bias, `name.weight` and `name.bias`.

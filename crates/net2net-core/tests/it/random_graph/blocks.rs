@@ -2,8 +2,8 @@
 
 use net2net_core::graph::ValueId;
 use net2net_core::ops::{
-    Add, Concat, Conv, Dropout, Flatten, Gemm, GlobalAveragePool, Mul, Relu, Reshape, Sigmoid,
-    Silu, Softmax, Window,
+    Add, Concat, Conv, Dropout, Flatten, Gemm, GlobalAveragePool, MatMul, Mul, Relu, Reshape,
+    Sigmoid, Silu, Softmax, Window,
 };
 
 use super::Maker;
@@ -14,17 +14,13 @@ impl Maker {
             unreachable!()
         };
         let out = self.channels();
-        match self.below(13) {
+        match self.below(15) {
             0 => self.layer(x, out),
             1 => {
                 let stride = 1 + self.below(2);
                 let pads = [self.below(2), self.below(2), self.below(2), self.below(2)];
                 let side = 1 + self.below(2);
-                let window = Window {
-                    pads,
-                    ..Window::default()
-                }
-                .stride(stride);
+                let window = Window::default().with_pads(pads).stride(stride);
                 let y = self.conv(x, out, 1, [side.min(h), side.min(w)], window);
                 self.activation(y)
             }
@@ -50,6 +46,8 @@ impl Maker {
             9 => self.broadcast(x),
             10 => self.shared(x),
             11 => self.reshaped(x, h * w),
+            12 if !self.still => self.normalized(x),
+            12 | 13 => self.further(x),
             _ if self.chance(0.5) && !self.still => {
                 let rate = if self.chance(0.5) { 0.5 } else { 0.2 };
                 self.node(Dropout { rate }, &[x])
@@ -262,6 +260,11 @@ impl Maker {
                 let y = if self.chance(0.5) { self.norm(y) } else { y };
                 self.activation(y)
             }
+            2 if self.chance(0.3) => {
+                let weight = self.parameter("weight", &[c, out]);
+                let y = self.node(MatMul, &[x, weight]);
+                self.activation(y)
+            }
             2 => {
                 let y = self.gemm(x, out);
                 let y = self.activation(y);
@@ -271,9 +274,9 @@ impl Maker {
             3 => {
                 // A tied pair: its inner units cannot grow.
                 let weight = self.parameter("weight", &[out, c]);
-                let y = self.node(Gemm { transposed: true }, &[x, weight]);
+                let y = self.node(Gemm::new(true), &[x, weight]);
                 let y = self.activation(y);
-                self.node(Gemm { transposed: false }, &[y, weight])
+                self.node(Gemm::new(false), &[y, weight])
             }
             4 if self.chance(0.5) => {
                 // An axis of one comes and goes.
