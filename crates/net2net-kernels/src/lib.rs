@@ -33,11 +33,14 @@ pub mod broadcast;
 pub mod conv;
 pub mod dropout;
 pub mod elementwise;
+pub mod lp;
 pub mod optimizer;
 pub mod pool;
+pub mod reduce;
 pub mod shuffle;
 pub mod slopes;
 pub mod softmax;
+pub mod unary;
 
 mod columns;
 mod context;

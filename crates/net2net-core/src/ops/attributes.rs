@@ -82,6 +82,15 @@ impl Attributes {
         }
     }
 
+    /// Takes a whole number of either sign.
+    pub fn int(&mut self, key: &str, default: i64) -> Result<i64, String> {
+        match self.0.remove(key) {
+            None => Ok(default),
+            Some(Attribute::Int(value)) => Ok(value),
+            Some(other) => Err(format!("attribute `{key}` must be an integer, not {other}")),
+        }
+    }
+
     /// Takes a boolean, written 0 or 1.
     pub fn flag(&mut self, key: &str, default: bool) -> Result<bool, String> {
         match self.0.remove(key) {

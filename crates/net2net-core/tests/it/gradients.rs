@@ -1,5 +1,7 @@
 //! Every operator's backward pass against central finite differences, in f64 and training mode.
 
+mod families;
+
 use std::collections::BTreeSet;
 
 use net2net_core::engine::{OptimizerState, Trainer};
@@ -204,13 +206,13 @@ fn cases() -> Vec<(&'static str, Build)> {
         ("silu", unary(Silu)),
         ("identity", unary(Identity)),
         ("dropout", unary(Dropout { rate: 0.4 })),
-        ("softmax of pixels", unary(Softmax)),
+        ("softmax of pixels", unary(Softmax::default())),
         (
             "softmax of features",
             Box::new(move |b, x| {
                 let x = b.node(GlobalAveragePool, &[x]);
                 let x = flat(b, x);
-                b.node(Softmax, &[x])
+                b.node(Softmax::default(), &[x])
             }),
         ),
         (
@@ -322,7 +324,7 @@ fn cases() -> Vec<(&'static str, Build)> {
 #[test]
 fn backward_passes_agree_with_finite_differences() {
     let mut seen = BTreeSet::new();
-    for (what, build) in cases() {
+    for (what, build) in cases().into_iter().chain(families::cases()) {
         let graph = around(&*build);
         seen.extend(operators(&graph));
         differences_agree(what, &graph, 4);
