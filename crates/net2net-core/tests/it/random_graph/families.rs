@@ -16,7 +16,7 @@ impl Maker {
     /// largest is taken, share that gradient evenly and not by their shares, and steps have none:
     /// so not where gradients of copies are compared.
     pub(super) fn maybe_family(&mut self, x: ValueId) -> ValueId {
-        if self.still || !self.chance(0.4) {
+        if self.still || !self.chance(0.5) {
             return x;
         }
         match self.below(6) {
@@ -84,13 +84,13 @@ impl Maker {
             let op = self.one_of(&smooth);
             y = self.node(op, &[y]);
         }
-        match self.below(3) {
+        match self.below(4) {
             0 => {
                 let y = self.positive(y);
                 let op = self.one_of(&[Log.into(), Sqrt.into(), Reciprocal.into()]);
                 self.node(op, &[y])
             }
-            1 => {
+            1 | 2 => {
                 let y = self.moved(x);
                 let op = self.one_of(&[Floor.into(), Ceil.into(), Round.into(), Sign.into()]);
                 let y = self.node(op, &[y]);
@@ -224,6 +224,9 @@ impl Maker {
             let op = self.one_of(&ops);
             self.node(op, &[x])
         };
+        if self.sizes(y).len() == 1 && sizes.len() > 1 {
+            y = self.gemm(y, sizes[0]);
+        }
         if self.sizes(y).len() < sizes.len() {
             let size =
                 |(at, size): (usize, &usize)| if axes.contains(&(at + 1)) { 1 } else { *size };
