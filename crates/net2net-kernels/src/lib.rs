@@ -34,13 +34,16 @@ pub mod broadcast;
 pub mod conv;
 pub mod dropout;
 pub mod elementwise;
+pub mod lp;
 pub mod lrn;
 pub mod optimizer;
 pub mod pool;
+pub mod reduce;
 pub mod shuffle;
 pub mod slopes;
 pub mod softmax;
 pub mod standardize;
+pub mod unary;
 
 mod columns;
 mod context;

@@ -54,6 +54,56 @@ pub fn backward<T: Real>(
     );
 }
 
+/// `y = ln softmax(x)` over each of `rows` rows of `c` elements.
+///
+/// # Panics
+/// If a slice is not `rows × c`.
+pub fn log_forward<T: Real>(cx: &mut Context<T>, rows: usize, c: usize, x: &[T], y: &mut [T]) {
+    assert!(x.len() == rows * c && y.len() == rows * c);
+    let data = (In(x, c), Out(y, c));
+    cx.for_rows(rows, c * 8, data, |_, (In(x, _), Out(y, _)), _| {
+        for (x, y) in x.chunks_exact(c.max(1)).zip(y.chunks_exact_mut(c.max(1))) {
+            let max = x.iter().copied().fold(T::neg_infinity(), T::max);
+            let sum: T = x.iter().map(|&x| (x - max).exp()).sum();
+            let log = sum.ln();
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - max) - log);
+        }
+    });
+}
+
+/// The gradient of [`log_forward`], from its output: `dx = dy − exp(y) · Σ dy`.
+///
+/// # Panics
+/// If a slice is not `rows × c`.
+pub fn log_backward<T: Real>(
+    cx: &mut Context<T>,
+    rows: usize,
+    c: usize,
+    y: &[T],
+    dy: &[T],
+    dx: &mut [T],
+    accumulate: bool,
+) {
+    assert!([y, dy, dx].iter().all(|s| s.len() == rows * c));
+    let data = (In(y, c), In(dy, c), Out(dx, c));
+    cx.for_rows(
+        rows,
+        c * 8,
+        data,
+        |range, (In(y, _), In(dy, _), Out(dx, _)), _| {
+            for i in 0..range.len() {
+                let row = i * c..(i + 1) * c;
+                let (y, dy, dx) = (&y[row.clone()], &dy[row.clone()], &mut dx[row]);
+                let sum: T = dy.iter().copied().sum();
+                for (dx, (&y, &dy)) in dx.iter_mut().zip(y.iter().zip(dy)) {
+                    let slope = dy - y.exp() * sum;
+                    *dx = if accumulate { *dx + slope } else { slope };
+                }
+            }
+        },
+    );
+}
+
 /// The mean over the batch of the cross entropy between labels and `softmax(logits)`, where
 /// `logits` is `batch × classes`.
 ///
@@ -170,6 +220,29 @@ mod tests {
                 &dx.iter().zip(&x).map(|(a, b)| a + b).collect::<Vec<_>>(),
             );
         });
+    }
+
+    #[test]
+    fn the_logarithm_of_softmax_and_its_gradient_are_those_of_the_definition() {
+        let logs = |x: &[f64]| naive(x).iter().map(|y| y.ln()).collect::<Vec<f64>>();
+        let (x, dy) = (random(1, ROWS * C), random(2, ROWS * C));
+        let mut cx = Context::<f64>::new(1).unwrap();
+        let mut dx = vec![0.0; x.len()];
+        log_backward(&mut cx, ROWS, C, &logs(&x), &dy, &mut dx, false);
+        is_gradient(&x, &dx, |x| dot(&dy, &logs(x)));
+        let sums: Vec<f64> = dx.iter().zip(&x).map(|(a, b)| a + b).collect();
+        on_all!(|cx, T| {
+            let (tx, dy) = (cast::<T>(&x), cast::<T>(&dy));
+            let mut y = vec![T::default(); x.len()];
+            log_forward(&mut cx, ROWS, C, &tx, &mut y);
+            close(&y, &logs(&x));
+            let mut actual = tx.clone();
+            log_backward(&mut cx, ROWS, C, &y, &dy, &mut actual, true);
+            close(&actual, &sums);
+        });
+        let mut y = [0.0f32; 2];
+        log_forward(&mut Context::new(1).unwrap(), 1, 2, &[1e30, -1e30], &mut y);
+        assert_eq!(y[0], 0.0);
     }
 
     #[test]

@@ -312,7 +312,11 @@ fn check(graph: &GraphProto) -> Result<(), OnnxError> {
         known.extend(sparse.values.iter().map(|values| values.name()));
     }
     let mut initialisers = HashSet::new();
-    if let Some(twice) = graph.initializer.iter().find(|t| !initialisers.insert(t.name())) {
+    if let Some(twice) = graph
+        .initializer
+        .iter()
+        .find(|t| !initialisers.insert(t.name()))
+    {
         let why = format!("the initialiser `{}` is there twice", twice.name());
         return Err(OnnxError::Graph { why });
     }
@@ -336,7 +340,9 @@ fn check(graph: &GraphProto) -> Result<(), OnnxError> {
         }
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             if !known.insert(output) {
-                return Err(fault(format!("it makes `{output}`, which is there already")));
+                return Err(fault(format!(
+                    "it makes `{output}`, which is there already"
+                )));
             }
         }
     }

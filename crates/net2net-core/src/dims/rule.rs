@@ -174,18 +174,35 @@ impl<'a> AxisRule<'a> {
     }
 
     /// States that axes `from..` of an input, read row by row, are axes `from..` of the output.
+    ///
+    /// Axes of size 1 come and go in a reshape without being a part of any other; they stay.
     pub fn reshape(&mut self, input: usize, output: usize, from: usize) {
+        let unit = "a reshape adds or drops axes of size 1";
         let mut labels = Vec::new();
         for axis in from..self.input_shape(input).rank() {
             let size = self.input_shape(input).extents()[axis];
             let label = self.label(size);
             self.read(input, axis, &[label]);
-            labels.push(label);
+            if size == Extent::Fixed(1) {
+                self.freeze(label, unit);
+            } else {
+                labels.push(label);
+            }
         }
         let value = self.graph.at(self.node).outputs[output];
-        let target = Dim::Prod(self.axes[value.index()][from..].to_vec());
+        let mut made = Vec::new();
+        for axis in from..self.output_shape(output).rank() {
+            if self.output_shape(output).extents()[axis] == Extent::Fixed(1) {
+                let label = self.label(Extent::Fixed(1));
+                self.write(output, axis, &[label]);
+                self.freeze(label, unit);
+            } else {
+                made.push(self.axes[value.index()][axis].clone());
+            }
+        }
         let whole = self.product(&labels);
-        self.unifier.unify(&target, &whole, Some(self.node));
+        self.unifier
+            .unify(&Dim::Prod(made), &whole, Some(self.node));
         for label in labels {
             self.labels[label.0].written = true;
         }

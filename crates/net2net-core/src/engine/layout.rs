@@ -23,6 +23,20 @@ impl Layout {
         Layout(order)
     }
 
+    /// With one axis stored innermost, and the others in the graph's order.
+    pub fn with_last(rank: usize, axis: usize) -> Self {
+        let others = (0..rank).filter(|other| *other != axis);
+        Layout(others.chain([axis]).collect())
+    }
+
+    /// How what is left is stored when axes, in ascending order, are taken out of the tensor.
+    #[must_use]
+    pub fn without(&self, axes: &[usize]) -> Layout {
+        let kept = self.0.iter().filter(|axis| !axes.contains(axis));
+        let moved = |axis: &usize| axis - axes.iter().filter(|out| *out < axis).count();
+        Layout(kept.map(moved).collect())
+    }
+
     /// A filter `[o, i, kh, kw]` stored as `[kh, kw, i, o]`, and the like with other spatial axes.
     pub fn filter(rank: usize) -> Self {
         Layout((2..rank).chain([1, 0]).collect())

@@ -1,6 +1,8 @@
-//! Activations without parameters: one rule, one kernel, one struct each.
+//! Activations without parameters: one rule, one kernel, one struct each. More functions of one
+//! element are in `unary.rs`.
 
 use net2net_kernels::activation::Activation;
+use net2net_kernels::unary::Unary;
 use net2net_kernels::{Context, Real, elementwise};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
@@ -10,8 +12,9 @@ use crate::graph::Shape;
 
 /// How the kernel computes an element-wise function.
 #[derive(Clone, Copy)]
-enum Curve {
+pub(super) enum Curve {
     Ready(Activation),
+    Unary(Unary),
     Leaky(f64),
     Identity,
 }
@@ -19,11 +22,12 @@ enum Curve {
 /// Attributes and properties in which the element-wise operators differ; the rest they share.
 macro_rules! elementwise_operator {
     (
-        $type:ident, $name:literal,
+        $type:ident, $name:expr,
         read: |$attributes:ident| $read:expr,
         write: |$self_write:ident, $out:ident| $write:expr,
         flops: $flops:literal,
         nature: |$self_nature:ident| $nature:expr,
+        $(check: |$self_check:ident| $check:expr,)?
         curve: |$self_curve:ident| $curve:expr $(,)?
     ) => {
         impl Operator for $type {
@@ -49,6 +53,10 @@ macro_rules! elementwise_operator {
             }
 
             fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
+                $(
+                    let $self_check = self;
+                    $check?;
+                )?
                 Ok(vec![inputs[0].clone()])
             }
 
@@ -80,6 +88,7 @@ macro_rules! elementwise_operator {
         }
     };
 }
+pub(super) use elementwise_operator;
 
 /// `max(x, 0)`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,7 +197,7 @@ elementwise_operator!(
     curve: |_this| Curve::Identity,
 );
 
-struct ElementwiseKernel(Curve);
+pub(super) struct ElementwiseKernel(pub(super) Curve);
 
 impl<T: Real> Kernel<T> for ElementwiseKernel {
     fn needs(&self) -> Needs {
@@ -202,6 +211,10 @@ impl<T: Real> Kernel<T> for ElementwiseKernel {
                 inputs: false,
                 outputs: false,
             },
+            Curve::Unary(unary) => Needs {
+                inputs: !unary.is_flat(),
+                outputs: false,
+            },
             _ => Needs {
                 inputs: true,
                 outputs: false,
@@ -213,6 +226,7 @@ impl<T: Real> Kernel<T> for ElementwiseKernel {
         let (x, y) = (inputs[0], &mut *outputs[0]);
         match self.0 {
             Curve::Ready(activation) => activation.forward(cx, x, y),
+            Curve::Unary(unary) => unary.forward(cx, x, y),
             Curve::Leaky(alpha) => {
                 let alpha = T::from_f64(alpha);
                 let zero = T::zero();
@@ -241,6 +255,7 @@ impl<T: Real> Kernel<T> for ElementwiseKernel {
             Curve::Ready(activation) => {
                 activation.backward(cx, pass.inputs[0], dy, dx.data, accumulate);
             }
+            Curve::Unary(unary) => unary.backward(cx, pass.inputs[0], dy, dx.data, accumulate),
             Curve::Leaky(alpha) => {
                 let (alpha, one, zero) = (T::from_f64(alpha), T::one(), T::zero());
                 let slope = |x: T| if x > zero { one } else { alpha };

@@ -17,8 +17,10 @@ mod matmul;
 mod normalization;
 mod pool;
 mod prelu;
+mod reduce;
 mod reshape;
 mod softmax;
+mod unary;
 mod window;
 
 use std::fmt::Debug;
@@ -26,7 +28,10 @@ use std::fmt::Debug;
 use net2net_kernels::Real;
 
 pub use activation::{Gelu, Identity, LeakyRelu, Relu, Sigmoid, Silu, Tanh};
-pub use arithmetic::{Add, Mul};
+pub use arithmetic::{
+    Add, And, Div, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Max, Min, Mul, Or, Pow, Sub,
+    Where,
+};
 pub use attributes::{Attribute, Attributes};
 pub use batch_norm::BatchNorm;
 pub use concat::Concat;
@@ -39,8 +44,13 @@ pub use matmul::MatMul;
 pub use normalization::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
 pub use prelu::PRelu;
+pub use reduce::{GlobalMaxPool, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use reshape::{Flatten, Reshape};
-pub use softmax::Softmax;
+pub use softmax::{LogSoftmax, LpNormalization, Softmax};
+pub use unary::{
+    Abs, Ceil, Clip, Cos, Elu, Erf, Exp, Floor, HardSigmoid, HardSwish, Log, Mish, Neg, Not,
+    Reciprocal, Round, Selu, Sign, Sin, Softplus, Softsign, Sqrt,
+};
 pub use window::Window;
 
 use crate::dims::{AxisRule, Grown};
@@ -201,6 +211,11 @@ operators! {
     Relu, LeakyRelu, PRelu, Sigmoid, Tanh, Gelu, Silu,
     MaxPool, AveragePool, GlobalAveragePool,
     Flatten, Reshape, Add, Mul, Concat, Dropout, Softmax, Identity,
+    Elu, Selu, HardSwish, HardSigmoid, Mish, Softplus, Softsign, Clip,
+    Neg, Abs, Reciprocal, Sqrt, Exp, Log, Erf, Sin, Cos, Floor, Ceil, Round, Sign, Not,
+    Sub, Div, Pow, Max, Min, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Where,
+    ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL2, GlobalMaxPool,
+    LogSoftmax, LpNormalization,
 }
 
 /// One line of the operator table.

@@ -1,5 +1,6 @@
 //! Every operator's backward pass against central finite differences, in f64 and training mode.
 
+mod families;
 mod further;
 
 use std::collections::BTreeSet;
@@ -199,13 +200,13 @@ fn cases() -> Vec<(&'static str, Build)> {
         ("silu", unary(Silu)),
         ("identity", unary(Identity)),
         ("dropout", unary(Dropout { rate: 0.4 })),
-        ("softmax of pixels", unary(Softmax)),
+        ("softmax of pixels", unary(Softmax::default())),
         (
             "softmax of features",
             Box::new(move |b, x| {
                 let x = b.node(GlobalAveragePool, &[x]);
                 let x = flat(b, x);
-                b.node(Softmax, &[x])
+                b.node(Softmax::default(), &[x])
             }),
         ),
         (
@@ -306,7 +307,8 @@ fn cases() -> Vec<(&'static str, Build)> {
 #[test]
 fn backward_passes_agree_with_finite_differences() {
     let mut seen = BTreeSet::new();
-    for (what, build) in cases().into_iter().chain(further::cases()) {
+    let further = families::cases().into_iter().chain(further::cases());
+    for (what, build) in cases().into_iter().chain(further) {
         let graph = around(&*build);
         seen.extend(operators(&graph));
         differences_agree(what, &graph, 4);

@@ -1,6 +1,7 @@
 //! Random valid networks that use every operator, always ending in logits.
 
 mod blocks;
+mod families;
 mod further;
 
 use std::collections::BTreeSet;
@@ -64,7 +65,7 @@ pub fn random_net(seed: u64, blocks: usize, still: bool) -> Net {
     maker.graph.output(logits);
     if maker.chance(0.25) {
         let extra = if maker.chance(0.5) {
-            maker.node(Softmax, &[logits])
+            maker.node(Softmax::default(), &[logits])
         } else {
             let at = maker.below(maker.extra.len());
             maker.extra[at]
@@ -147,6 +148,7 @@ impl Maker {
         x = self.gemm(x, 4);
         for _ in 0..blocks {
             x = self.flat_block(x);
+            x = self.maybe_family(x);
         }
         self.classifier(x)
     }
@@ -164,6 +166,7 @@ impl Maker {
         }
         for _ in 0..blocks {
             x = self.image_block(x);
+            x = self.maybe_family(x);
             self.extra.push(x);
         }
         x = match self.below(4) {

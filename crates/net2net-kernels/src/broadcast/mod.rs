@@ -1,23 +1,20 @@
-//! Sums and products of tensors of equal rank, where an axis of length 1 in either repeats.
+//! Functions of two tensors of equal rank, where an axis of length 1 in either repeats.
 
+mod binary;
+mod expand;
+mod select;
 #[cfg(test)]
 mod tests;
 
+pub use binary::{Binary, broadcast_binary_backward};
+pub(crate) use expand::{expand, sum_to};
+pub use select::{select, select_backward};
+
 use crate::columns::strip_sums;
-use crate::context::grown;
 use crate::elementwise::accumulate as add_into;
 use crate::lanes::vectorized;
 use crate::rows::{In, Out};
 use crate::{Context, Real, column_sums};
-
-/// A function of two elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binary {
-    /// `a + b`
-    Add,
-    /// `a · b`
-    Mul,
-}
 
 /// `y = a ∘ b`, row-major, with axes of length 1 repeated; each axis of `y` is as long as the
 /// longer of the two.
@@ -36,81 +33,31 @@ pub fn broadcast_binary<T: Real>(
     let axes = merged_axes(a_shape, b_shape);
     assert!(a.len() == len(a_shape) && b.len() == len(b_shape));
     assert_eq!(y.len(), axes.iter().map(|axis| axis.len).product::<usize>());
+    macro_rules! with {
+        ($f:expr) => {
+            combine(cx, &axes, a, b, y, false, $f)
+        };
+    }
     match op {
-        Binary::Add => combine(
-            cx,
-            &axes,
-            a,
-            b,
-            y,
-            false,
+        Binary::Add => with!(
             #[inline(always)]
-            |a, b| a + b,
+            |a, b| a + b
         ),
-        Binary::Mul => combine(
-            cx,
-            &axes,
-            a,
-            b,
-            y,
-            false,
+        Binary::Sub => with!(
             #[inline(always)]
-            |a, b| a * b,
+            |a, b| a - b
         ),
+        Binary::Mul => with!(
+            #[inline(always)]
+            |a, b| a * b
+        ),
+        Binary::Div => with!(
+            #[inline(always)]
+            |a, b| a / b
+        ),
+        // The others are rarer, and share one loop that asks for each element which it is.
+        _ => with!(|a, b| op.value(a, b)),
     }
-}
-
-/// The gradient of [`broadcast_binary`] with respect to one operand, of shape `shape`: `dy`, for
-/// a product times the `other` operand, summed over the axes along which it was repeated.
-/// (Both functions are symmetric, so it does not matter which operand it is. `other` is not read
-/// for a sum, and may be empty.)
-///
-/// # Panics
-/// If shapes do not go together, or lengths do not fit them.
-pub fn broadcast_binary_backward<T: Real>(
-    cx: &mut Context<T>,
-    op: Binary,
-    dy: &[T],
-    other: &[T],
-    other_shape: &[usize],
-    shape: &[usize],
-    dx: &mut [T],
-    accumulate: bool,
-) {
-    let axes = merged_axes(shape, other_shape);
-    assert_eq!(dx.len(), len(shape));
-    assert_eq!(
-        dy.len(),
-        axes.iter().map(|axis| axis.len).product::<usize>()
-    );
-    let repeated = axes.iter().any(|axis| !axis.in_a);
-    if op == Binary::Add {
-        return sum_repeated(cx, axes, dy, dx, accumulate);
-    }
-    assert_eq!(other.len(), len(other_shape));
-    // Seen from dy, which has all axes.
-    let of_dy: Vec<Axis> = axes
-        .iter()
-        .map(|axis| Axis {
-            in_a: true,
-            ..*axis
-        })
-        .collect();
-    if !repeated {
-        return combine(cx, &of_dy, dy, other, dx, accumulate, times);
-    }
-    let mut terms = cx.take_filter();
-    combine(
-        cx,
-        &of_dy,
-        dy,
-        other,
-        grown(&mut terms, dy.len()),
-        false,
-        times,
-    );
-    sum_repeated(cx, axes, &terms[..dy.len()], dx, accumulate);
-    cx.put_filter(terms);
 }
 
 #[inline(always)]

@@ -54,7 +54,7 @@ impl Maker {
             }
             _ => {
                 // Attention over columns: the channels go through a softmax along another axis.
-                let weights = self.node(Softmax, &[x]);
+                let weights = self.node(Softmax::default(), &[x]);
                 self.node(Mul, &[x, weights])
             }
         }
@@ -288,7 +288,7 @@ impl Maker {
             }
             4 => {
                 let gate = self.gemm(x, c);
-                let gate = self.node(Softmax, &[gate]);
+                let gate = self.node(Softmax::default(), &[gate]);
                 self.node(Mul, &[gate, x])
             }
             _ => {
