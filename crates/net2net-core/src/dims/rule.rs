@@ -175,36 +175,55 @@ impl<'a> AxisRule<'a> {
 
     /// States that axes `from..` of an input, read row by row, are axes `from..` of the output.
     ///
-    /// Axes of size 1 come and go in a reshape without being a part of any other; they stay.
+    /// Where only axes of size 1 come or go, the others are the same one by one: as factors of
+    /// them, the ones would keep a value from meeting what it was made from.
     pub fn reshape(&mut self, input: usize, output: usize, from: usize) {
-        let unit = "a reshape adds or drops axes of size 1";
+        let long = |shape: &Shape| -> Vec<usize> {
+            let is_long = |axis: &usize| shape.extents()[*axis] != Extent::Fixed(1);
+            (from..shape.rank()).filter(is_long).collect()
+        };
+        let (read, made) = (long(self.input_shape(input)), long(self.output_shape(output)));
+        let size = |shape: &Shape, axes: &[usize]| -> Vec<Extent> {
+            axes.iter().map(|axis| shape.extents()[*axis]).collect()
+        };
+        let same = size(self.input_shape(input), &read) == size(self.output_shape(output), &made);
+        if same && !read.is_empty() {
+            self.squeeze(input, output, from, &read, &made);
+            return;
+        }
         let mut labels = Vec::new();
         for axis in from..self.input_shape(input).rank() {
             let size = self.input_shape(input).extents()[axis];
             let label = self.label(size);
             self.read(input, axis, &[label]);
-            if size == Extent::Fixed(1) {
-                self.freeze(label, unit);
-            } else {
-                labels.push(label);
-            }
+            labels.push(label);
         }
         let value = self.graph.at(self.node).outputs[output];
-        let mut made = Vec::new();
-        for axis in from..self.output_shape(output).rank() {
-            if self.output_shape(output).extents()[axis] == Extent::Fixed(1) {
-                let label = self.label(Extent::Fixed(1));
-                self.write(output, axis, &[label]);
-                self.freeze(label, unit);
-            } else {
-                made.push(self.axes[value.index()][axis].clone());
-            }
-        }
+        let target = Dim::Prod(self.axes[value.index()][from..].to_vec());
         let whole = self.product(&labels);
-        self.unifier
-            .unify(&Dim::Prod(made), &whole, Some(self.node));
+        self.unifier.unify(&target, &whole, Some(self.node));
         for label in labels {
             self.labels[label.0].written = true;
+        }
+    }
+
+    /// A reshape in which the axes `read` become the axes `made`, and all others are ones.
+    fn squeeze(&mut self, input: usize, output: usize, from: usize, read: &[usize], made: &[usize]) {
+        for (old, new) in read.iter().zip(made) {
+            let label = self.label(self.input_shape(input).extents()[*old]);
+            self.read(input, *old, &[label]);
+            self.write(output, *new, &[label]);
+        }
+        let unit = "a reshape adds or drops this axis of size 1";
+        for axis in (from..self.input_shape(input).rank()).filter(|axis| !read.contains(axis)) {
+            let label = self.label(Extent::Fixed(1));
+            self.read(input, axis, &[label]);
+            self.freeze(label, unit);
+        }
+        for axis in (from..self.output_shape(output).rank()).filter(|axis| !made.contains(axis)) {
+            let label = self.label(Extent::Fixed(1));
+            self.write(output, axis, &[label]);
+            self.freeze(label, unit);
         }
     }
 

@@ -73,8 +73,6 @@ fn a_residual_stream_is_one_space_with_its_projection() {
          output fc\n",
         "p 4 p.w.0:map a.w.1:contract b.w.0:map b.b.0:map fc.w.1:contract
          a 8 a.w.0:map b.w.1:contract
-         pool:2 1 fc.w.1:contract -- the operator makes this axis itself @pool
-         pool:3 1 fc.w.1:contract -- the operator makes this axis itself @pool
          fc 2 fc.w.0:map -- it is an axis of a graph output
          x:1 3 p.w.1:contract -- it is an axis of a graph input",
     );

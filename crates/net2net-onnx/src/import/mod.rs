@@ -1,1 +1,236 @@
+//! From a document to a graph that can grow, with the way back from each part of it.
+//!
+//! Nodes are read one by one, in order. Shape arithmetic is folded. A node that is understood
+//! becomes one node of the graph (or a few), named after its outputs. One that is not stays in the
+//! document alone: what it reads becomes an output of the graph and what it makes an input, so
+//! that neither grows and everything around it does.
 
+mod adapt;
+mod builder;
+mod shapes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use net2net_core::graph::{Graph, Shape};
+use net2net_core::weights::{Tensor, Weights};
+use net2net_kernels::Real;
+
+use crate::document::Document;
+use crate::error::OnnxError;
+use crate::fold::Known;
+use crate::tensor;
+
+/// A document as far as it is understood.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The network.
+    pub graph: Graph,
+    /// What became of each node of the document, in its order.
+    pub links: Vec<Link>,
+    /// Where the numbers of each parameter are.
+    pub parameters: BTreeMap<String, Stored>,
+    /// What each input of the graph is fed with, in the graph's order.
+    pub feeds: Vec<Feed>,
+    /// Nodes that are not understood, and why.
+    pub opaque: Vec<Opaque>,
+    /// Values of the graph that stand for no value of the document.
+    pub internal: BTreeSet<String>,
+}
+
+/// What became of a node of the document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Its results are known numbers, or another name for a value.
+    Folded,
+    /// The node of the graph that makes its first output.
+    Node(String),
+    /// It is not understood.
+    Opaque,
+}
+
+/// Where a parameter's numbers are, and how they are turned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The place.
+    pub place: Place,
+    /// Axis `j` of the parameter is axis `perm[j]` of the tensor, axes of `dropped` left out.
+    pub perm: Vec<usize>,
+    /// Axes of size 1 of the tensor that the parameter does not have.
+    pub dropped: Vec<usize>,
+}
+
+/// A place in the document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// The initialiser of an index.
+    Initializer(usize),
+    /// The node of an index, a `Constant`.
+    Constant(usize),
+    /// Nowhere: it was computed.
+    Folded(Vec<usize>, Vec<f64>),
+}
+
+/// What an input of the graph is fed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// Real numbers.
+    Real,
+    /// Whole numbers from 0 to below a limit.
+    Index(usize),
+    /// Real numbers that a node outside of the graph makes.
+    Island,
+}
+
+/// A node that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    /// Its name, or its first output.
+    pub node: String,
+    /// Its operator.
+    pub operator: String,
+    /// What is not understood.
+    pub why: String,
+}
+
+impl Imported {
+    /// Reads a document. Where a free batch stands in the way, it is fixed to one sample.
+    pub fn read(document: &Document) -> Result<Imported, OnnxError> {
+        let free = builder::build(document, true)?;
+        if free.opaque.is_empty() {
+            return Ok(free);
+        }
+        let fixed = builder::build(document, false)?;
+        Ok(if fixed.opaque.len() < free.opaque.len() {
+            fixed
+        } else {
+            free
+        })
+    }
+
+    /// The numbers of all parameters.
+    pub fn weights<T: Real>(&self, document: &Document) -> Result<Weights<T>, OnnxError> {
+        let mut weights = Weights::default();
+        for (name, stored) in &self.parameters {
+            let (sizes, numbers) = stored.read(document)?;
+            let data = numbers.iter().map(|x| T::from_f64(*x)).collect();
+            let tensor = Tensor::new(sizes, data).map_err(|error| OnnxError::Tensor {
+                name: name.clone(),
+                why: error.to_string(),
+            })?;
+            weights.insert(name.clone(), tensor);
+        }
+        Ok(weights)
+    }
+
+    /// Random numbers for all inputs of the graph, `batch` samples, from a seed.
+    pub fn random_inputs(&self, batch: usize, seed: u64) -> Vec<Vec<f32>> {
+        let inputs = self.graph.inputs().iter().zip(&self.feeds);
+        inputs
+            .map(|(id, feed)| {
+                let value = self.graph.get(*id);
+                let mut random = net2net_core::weights::stream(seed, &value.name);
+                let count = value.shape.elements(batch);
+                (0..count)
+                    .map(|_| {
+                        let x = net2net_core::weights::normal(&mut random);
+                        match feed {
+                            Feed::Real | Feed::Island => x as f32,
+                            // The tails of the normal distribution wrap around.
+                            Feed::Index(limit) => {
+                                ((x.abs() * 1e3) as usize % (*limit).max(1)) as f32
+                            }
+                        }
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+impl Stored {
+    /// The sizes and numbers of the parameter.
+    pub(crate) fn read(&self, document: &Document) -> Result<(Vec<usize>, Vec<f64>), OnnxError> {
+        let tensor = match &self.place {
+            Place::Folded(sizes, numbers) => return Ok((sizes.clone(), numbers.clone())),
+            Place::Initializer(index) => document.graph().initializer.get(*index),
+            Place::Constant(node) => {
+                let node = document.graph().node.get(*node);
+                let value = node.and_then(|n| n.attribute.iter().find(|a| a.name() == "value"));
+                value.and_then(|attribute| attribute.t.as_ref())
+            }
+        };
+        let Some(tensor) = tensor else {
+            let why = "a parameter is not where it was".to_owned();
+            return Err(OnnxError::Graph { why });
+        };
+        let (sizes, _) = tensor::sizes(tensor)?;
+        let numbers = tensor::reals(tensor, &document.external)?;
+        Ok(self.turn(&sizes, &numbers))
+    }
+
+    /// The parameter's sizes and numbers from the tensor's.
+    fn turn(&self, sizes: &[usize], numbers: &[f64]) -> (Vec<usize>, Vec<f64>) {
+        let (turned, numbers) = permute(sizes, numbers, &self.perm);
+        let kept = self.perm.iter().zip(turned);
+        let kept = kept.filter(|(axis, _)| !self.dropped.contains(axis));
+        (kept.map(|(_, size)| size).collect(), numbers)
+    }
+
+    /// The tensor's sizes and numbers from the parameter's: [`Stored::turn`] backwards.
+    pub(crate) fn turn_back(&self, sizes: &[usize], numbers: &[f64]) -> (Vec<usize>, Vec<f64>) {
+        let mut own = sizes.iter();
+        let full: Vec<usize> = self
+            .perm
+            .iter()
+            .map(|axis| match self.dropped.contains(axis) {
+                true => 1,
+                false => own.next().copied().unwrap_or(1),
+            })
+            .collect();
+        let mut inverse = vec![0; self.perm.len()];
+        for (to, from) in self.perm.iter().enumerate() {
+            inverse[*from] = to;
+        }
+        permute(&full, numbers, &inverse)
+    }
+}
+
+/// A row-major tensor whose axis `j` is axis `order[j]` of the given one.
+fn permute(sizes: &[usize], numbers: &[f64], order: &[usize]) -> (Vec<usize>, Vec<f64>) {
+    let turned: Vec<usize> = order.iter().map(|axis| sizes[*axis]).collect();
+    if order.iter().enumerate().all(|(to, from)| to == *from) {
+        return (turned, numbers.to_vec());
+    }
+    let mut strides = vec![1; sizes.len()];
+    for axis in (1..sizes.len()).rev() {
+        strides[axis - 1] = strides[axis] * sizes[axis];
+    }
+    let mut index = vec![0usize; order.len()];
+    let mut result = Vec::with_capacity(numbers.len());
+    for _ in 0..numbers.len() {
+        let at: usize = index.iter().zip(order).map(|(i, axis)| i * strides[*axis]).sum();
+        result.push(numbers[at]);
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < turned[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    (turned, result)
+}
+
+/// A shape as the sizes of shape arithmetic.
+fn as_known(shape: &Shape) -> Vec<i64> {
+    let size = |extent: &net2net_core::graph::Extent| match extent.fixed() {
+        Some(size) => size as i64,
+        None => crate::fold::BATCH,
+    };
+    shape.extents().iter().map(size).collect()
+}
+
+/// Whether known numbers are small enough to stand in a graph as a parameter.
+fn as_place(known: &Known) -> Place {
+    Place::Folded(known.dims.clone(), known.numbers.clone())
+}

@@ -1,0 +1,673 @@
+//! What the operators of ONNX, in all versions of their set, are in the graph.
+//!
+//! Operators keep their names, and attributes theirs. What newer versions take as a constant input
+//! is an attribute of the graph's operator, under the name that it had or has as an input.
+
+use net2net_core::graph::Extent;
+use net2net_core::ops::{Attribute, Attributes};
+
+use super::as_known;
+use super::builder::Builder;
+use crate::fold::BATCH;
+use crate::proto::{AttributeProto, NodeProto};
+
+/// A name that a piece reads.
+pub(super) enum Name<'a> {
+    /// A value of the document.
+    Document(&'a str),
+    /// What a piece before it made.
+    Internal(String),
+}
+
+/// One node of the graph to be.
+pub(super) struct Piece<'a> {
+    pub(super) op: &'a str,
+    pub(super) attributes: Attributes,
+    pub(super) inputs: Vec<Name<'a>>,
+    pub(super) outputs: Vec<String>,
+    /// Whether its outputs stand for nothing in the document.
+    pub(super) internal: bool,
+}
+
+type Result<T> = std::result::Result<T, String>;
+
+/// An attribute of a node.
+pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name() == name)
+}
+
+fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
+    attribute(node, name).map_or(default, AttributeProto::i)
+}
+
+fn text<'n>(node: &'n NodeProto, name: &str) -> Option<&'n str> {
+    std::str::from_utf8(attribute(node, name)?.s()).ok()
+}
+
+/// The element type of a node's result, as far as the operator tells.
+pub(super) fn result_type(builder: &Builder<'_>, node: &NodeProto) -> Option<i32> {
+    match node.op_type() {
+        "Cast" => Some(int(node, "to", 1) as i32),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Not" => {
+            Some(9)
+        }
+        "Where" => builder.dtype(node.input.get(1)?),
+        _ => builder.dtype(node.input.first()?),
+    }
+}
+
+/// The attributes of a node in the graph's terms.
+fn attributes(node: &NodeProto) -> Result<Attributes> {
+    let mut all = Attributes::default();
+    for attribute in &node.attribute {
+        let name = attribute.name();
+        let value = match attribute.r#type() {
+            1 => Attribute::Float(f64::from(attribute.f())),
+            2 => Attribute::Int(attribute.i()),
+            3 => {
+                let text = std::str::from_utf8(attribute.s()).ok();
+                Attribute::Text(text.ok_or("a text is not UTF-8")?.to_owned())
+            }
+            6 => Attribute::Floats(attribute.floats.iter().map(|x| f64::from(*x)).collect()),
+            7 => Attribute::Ints(attribute.ints.clone()),
+            _ => return Err(format!("its attribute `{name}` is not read")),
+        };
+        all.insert(name, value);
+    }
+    Ok(all)
+}
+
+/// The nodes of the graph that a node of the document is; `None` if it is another name for a value.
+pub(super) fn pieces<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let op = node.op_type();
+    let mut attrs = attributes(node)?;
+    let drop = |attrs: &mut Attributes, names: &[&str]| {
+        for name in names {
+            attrs.remove(name);
+        }
+    };
+    match op {
+        "Conv" | "ConvTranspose" => {
+            if attribute(node, "output_shape").is_some() {
+                return Err("its `output_shape` is not read; state pads".to_owned());
+            }
+            let weight = builder.shape(node, 1)?.at(1);
+            let kernel = weight.get(2..).unwrap_or_default().to_vec();
+            auto_pad(builder, node, &mut attrs, &kernel)?;
+            drop(&mut attrs, &["kernel_shape", "output_shape"]);
+            one(node, op, attrs, all(node))
+        }
+        "MaxPool" | "AveragePool" => {
+            let kernel = attribute(node, "kernel_shape").map(|a| sizes(&a.ints)).transpose()?;
+            auto_pad(builder, node, &mut attrs, &kernel.unwrap_or_default())?;
+            if int(node, "storage_order", 0) != 0 {
+                return Err("its `storage_order` is not row-major".to_owned());
+            }
+            drop(&mut attrs, &["storage_order"]);
+            one(node, op, attrs, first(node, 1))
+        }
+        "BatchNormalization" => {
+            if int(node, "training_mode", 0) != 0 || int(node, "spatial", 1) != 1 {
+                return Err("it is in training mode; export the model in evaluation mode".to_owned());
+            }
+            drop(&mut attrs, &["training_mode", "spatial", "is_test", "consumed_inputs"]);
+            one(node, op, attrs, all(node))
+        }
+        "Dropout" => {
+            let ratio = builder.numbers(node, 1)?;
+            drop(&mut attrs, &["seed", "is_test"]);
+            if let Some(ratio) = ratio.and_then(|known| known.numbers.first().copied()) {
+                attrs.insert("ratio", Attribute::Float(ratio));
+            }
+            one(node, op, attrs, first(node, 1))
+        }
+        "Gemm" => one(node, op, drop_zero(attrs, "transA"), all(node)),
+        "LayerNormalization" | "RMSNormalization" => {
+            drop(&mut attrs, &["stash_type"]);
+            one(node, op, attrs, all(node))
+        }
+        "GroupNormalization" => {
+            if builder.opset < 21 {
+                return Err("before operator set 21 its scale is that of a group".to_owned());
+            }
+            drop(&mut attrs, &["stash_type"]);
+            one(node, op, attrs, all(node))
+        }
+        "Clip" => {
+            for (input, name) in [(1, "min"), (2, "max")] {
+                if let Some(known) = builder.numbers(node, input)? {
+                    let bound = *known.numbers.first().ok_or("a bound is empty")?;
+                    attrs.insert(name, Attribute::Float(bound));
+                }
+            }
+            one(node, op, finite(attrs, &["min", "max"])?, first(node, 1))
+        }
+        "Softmax" | "LogSoftmax" => {
+            let rank = builder.shape(node, 0)?.rank();
+            let default = if builder.opset < 13 { 1 } else { -1 };
+            let axis = counted(int(node, "axis", default), rank)?;
+            if builder.opset < 13 && axis + 1 != rank {
+                return Err("before operator set 13 it flattens the axes behind its own".to_owned());
+            }
+            attrs.remove("axis");
+            if axis + 1 != rank {
+                attrs.insert("axis", Attribute::Int(axis as i64));
+            }
+            one(node, op, attrs, all(node))
+        }
+        "Concat" => {
+            let rank = builder.shape(node, 0)?.rank();
+            let axis = counted(int(node, "axis", 1), rank)?;
+            attrs.insert("axis", Attribute::Int(axis as i64));
+            one(node, op, attrs, all(node))
+        }
+        "Transpose" => transpose(builder, node, attrs),
+        "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => reshape(builder, node),
+        "Slice" => slice(builder, node),
+        "Split" => split(builder, node),
+        "Pad" => pad(builder, node, attrs),
+        "Expand" => {
+            let target = builder.numbers(node, 1)?.ok_or("its shape is missing")?.ints();
+            let zero = |size: &i64| if *size == BATCH { 0 } else { *size };
+            let shape = target.iter().map(zero).collect();
+            attrs.insert("shape", Attribute::Ints(shape));
+            one(node, op, attrs, first(node, 1))
+        }
+        "Tile" => {
+            let repeats = builder.numbers(node, 1)?.ok_or("its repeats are missing")?;
+            attrs.insert("repeats", Attribute::Ints(repeats.ints()));
+            one(node, op, attrs, first(node, 1))
+        }
+        "Gather" => gather(builder, node, attrs),
+        "Resize" | "Upsample" => resize(builder, node, attrs),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
+            reduce(builder, node, attrs)
+        }
+        "Sum" | "Max" | "Min" => Ok(Some(chain(node, if op == "Sum" { "Add" } else { op })?)),
+        "Cast" => cast(builder, node),
+        "PRelu" => prelu(builder, node),
+        "LpNormalization" => {
+            drop(&mut attrs, &[]);
+            one(node, op, attrs, all(node))
+        }
+        "Swish" if attribute(node, "alpha").is_none() => one(node, "Silu", attrs, all(node)),
+        _ => one(node, op, attrs, all(node)),
+    }
+}
+
+fn all(node: &NodeProto) -> Vec<Name<'_>> {
+    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
+    while names.last() == Some(&"") {
+        names.pop();
+    }
+    names.into_iter().map(Name::Document).collect()
+}
+
+fn first(node: &NodeProto, count: usize) -> Vec<Name<'_>> {
+    all(node).into_iter().take(count).collect()
+}
+
+fn one<'a>(
+    node: &'a NodeProto,
+    op: &'a str,
+    attributes: Attributes,
+    inputs: Vec<Name<'a>>,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let mut outputs: Vec<&String> = node.output.iter().collect();
+    while outputs.last().is_some_and(|name| name.is_empty()) {
+        outputs.pop();
+    }
+    Ok(Some(vec![Piece {
+        op,
+        attributes,
+        inputs,
+        outputs: outputs.into_iter().cloned().collect(),
+        internal: false,
+    }]))
+}
+
+fn counted(axis: i64, rank: usize) -> Result<usize> {
+    let counted = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(counted)
+        .ok()
+        .filter(|axis| *axis < rank)
+        .ok_or_else(|| format!("axis {axis} is not one of {rank}"))
+}
+
+fn sizes(ints: &[i64]) -> Result<Vec<usize>> {
+    let size = |i: &i64| usize::try_from(*i).map_err(|_| format!("{i} is no size"));
+    ints.iter().map(size).collect()
+}
+
+fn drop_zero(mut attributes: Attributes, name: &str) -> Attributes {
+    if let Some(Attribute::Int(0)) = attributes.get(name) {
+        attributes.remove(name);
+    }
+    attributes
+}
+
+/// Leaves out bounds that bound nothing.
+fn finite(mut attributes: Attributes, names: &[&str]) -> Result<Attributes> {
+    for name in names {
+        if let Some(Attribute::Float(bound)) = attributes.get(name) {
+            // The lowest and highest f32 are the defaults of old operator sets.
+            if bound.is_nan() {
+                return Err(format!("its bound `{name}` is not a number"));
+            }
+            if bound.abs() >= f64::from(f32::MAX) {
+                attributes.remove(name);
+            }
+        }
+    }
+    Ok(attributes)
+}
+
+/// Replaces `auto_pad` by the pads that it stands for.
+fn auto_pad<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    attributes: &mut Attributes,
+    kernel: &[usize],
+) -> Result<()> {
+    let mode = text(node, "auto_pad").unwrap_or("NOTSET").to_owned();
+    attributes.remove("auto_pad");
+    if mode == "NOTSET" || mode.is_empty() {
+        return Ok(());
+    }
+    attributes.remove("pads");
+    if mode == "VALID" {
+        return Ok(());
+    }
+    if node.op_type() == "ConvTranspose" || !mode.starts_with("SAME_") {
+        return Err(format!("its `auto_pad` {mode} is not read"));
+    }
+    let input = builder.shape(node, 0)?.at(1);
+    let axes = kernel.len();
+    let list = |name: &str| match attribute(node, name) {
+        Some(a) => sizes(&a.ints),
+        None => Ok(vec![1; axes]),
+    };
+    let (strides, dilations) = (list("strides")?, list("dilations")?);
+    if input.len() != axes + 2 || strides.len() != axes || dilations.len() != axes {
+        return Err("its kernel does not fit its input".to_owned());
+    }
+    let (mut begins, mut ends) = (Vec::new(), Vec::new());
+    for axis in 0..axes {
+        let stride = strides[axis].max(1);
+        let outputs = input[axis + 2].div_ceil(stride);
+        let reach = kernel[axis].saturating_sub(1).saturating_mul(dilations[axis]) + 1;
+        let covered = (outputs - 1).saturating_mul(stride).saturating_add(reach);
+        let total = covered.saturating_sub(input[axis + 2]);
+        let (less, more) = (total / 2, total - total / 2);
+        let upper = mode == "SAME_UPPER";
+        begins.push(if upper { less } else { more } as i64);
+        ends.push(if upper { more } else { less } as i64);
+    }
+    begins.extend(ends);
+    attributes.insert("pads", Attribute::Ints(begins));
+    Ok(())
+}
+
+/// A transposed initialiser that nothing else reads is a parameter of the transposed shape, so
+/// that what reads it absorbs copies as it does with any parameter.
+fn transpose<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    attributes: Attributes,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let input = node.input.first().ok_or("it reads nothing")?;
+    let (Some(sizes), [output]) = (builder.lone_initializer(input), &node.output[..]) else {
+        return one(node, "Transpose", attributes, all(node));
+    };
+    let perm = match attribute(node, "perm") {
+        Some(perm) => self::sizes(&perm.ints)?,
+        None => (0..sizes.len()).rev().collect(),
+    };
+    let mut sorted = perm.clone();
+    sorted.sort_unstable();
+    if sorted != (0..sizes.len()).collect::<Vec<_>>() {
+        return Err(format!("{perm:?} is no order of {} axes", sizes.len()));
+    }
+    builder.turned(input, output, perm, Vec::new())?;
+    Ok(None)
+}
+
+/// Everything that only changes the shape.
+fn reshape<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let shape = builder.shape(node, 0)?;
+    let old = as_known(&shape);
+    let rank = old.len();
+    let axes = |builder: &Builder<'_>| -> Result<Option<Vec<i64>>> {
+        match attribute(node, "axes") {
+            Some(axes) => Ok(Some(axes.ints.clone())),
+            None => Ok(builder.numbers(node, 1)?.map(|known| known.ints())),
+        }
+    };
+    let target: Vec<i64> = match node.op_type() {
+        "Flatten" => {
+            let axis = int(node, "axis", 1);
+            if axis == 1 && shape.get(0) == Some(Extent::Batch) {
+                return one(node, "Flatten", Attributes::default(), all(node));
+            }
+            let axis = if axis == rank as i64 { rank } else { counted(axis, rank)? };
+            vec![product(&old[..axis])?, product(&old[axis..])?]
+        }
+        "Squeeze" => {
+            let dropped: Vec<usize> = match axes(builder)? {
+                Some(axes) => axes.iter().map(|a| counted(*a, rank)).collect::<Result<_>>()?,
+                None => (0..rank).filter(|axis| old[*axis] == 1).collect(),
+            };
+            let kept = (0..rank).filter(|axis| !dropped.contains(axis));
+            kept.map(|axis| old[axis]).collect()
+        }
+        "Unsqueeze" => {
+            let axes = axes(builder)?.ok_or("its axes are missing")?;
+            let total = rank + axes.len();
+            let new: Vec<usize> = axes.iter().map(|a| counted(*a, total)).collect::<Result<_>>()?;
+            let mut rest = old.iter();
+            (0..total)
+                .map(|axis| match new.contains(&axis) {
+                    true => 1,
+                    false => rest.next().copied().unwrap_or(1),
+                })
+                .collect()
+        }
+        _ => {
+            let given = match attribute(node, "shape") {
+                Some(shape) => shape.ints.clone(),
+                None => builder.numbers(node, 1)?.ok_or("its shape is missing")?.ints(),
+            };
+            filled(&old, &given, int(node, "allowzero", 0) != 0)?
+        }
+    };
+    let mut attributes = Attributes::default();
+    let inner = match (target.first(), shape.get(0)) {
+        (Some(&BATCH), Some(Extent::Batch)) => &target[1..],
+        (_, Some(Extent::Batch)) => {
+            return Err(format!(
+                "the batch of {shape} is mixed with other axes into {}",
+                shown(&target)
+            ));
+        }
+        _ => &target[..],
+    };
+    if inner.iter().any(|size| size % BATCH == 0) {
+        return Err(format!("the batch is not outermost in {}", shown(&target)));
+    }
+    attributes.insert("sizes", Attribute::Ints(inner.to_vec()));
+    one(node, "Reshape", attributes, first(node, 1))
+}
+
+fn shown(target: &[i64]) -> String {
+    let size = |size: &i64| match size / BATCH {
+        0 => size.to_string(),
+        1 => "N".to_owned(),
+        times => format!("{times}·N"),
+    };
+    format!("[{}]", target.iter().map(size).collect::<Vec<_>>().join(", "))
+}
+
+fn product(sizes: &[i64]) -> Result<i64> {
+    let times = |n: i64, size: &i64| n.checked_mul(*size);
+    let product = sizes.iter().try_fold(1i64, times);
+    product.ok_or_else(|| "its shape is absurdly large".to_owned())
+}
+
+/// The target of a reshape with 0 (as before) and -1 (what is left) filled in.
+fn filled(old: &[i64], given: &[i64], zero_is_zero: bool) -> Result<Vec<i64>> {
+    let mut target = given.to_vec();
+    for (axis, size) in target.iter_mut().enumerate() {
+        if *size == 0 && !zero_is_zero {
+            *size = *old.get(axis).ok_or("it keeps an axis that is not there")?;
+        }
+    }
+    let total = product(old)?;
+    if let Some(free) = target.iter().position(|size| *size == -1) {
+        target[free] = 1;
+        let known = product(&target)?;
+        if known <= 0 || total % known != 0 {
+            return Err(format!("{} cannot become {given:?}", shown(old)));
+        }
+        target[free] = total / known;
+    }
+    if product(&target)? != total || target.iter().any(|size| *size < 1) {
+        return Err(format!("{} cannot become {given:?}", shown(old)));
+    }
+    Ok(target)
+}
+
+fn slice<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
+    let rank = builder.shape(node, 0)?.rank();
+    let list = |name: &str, input: usize| match attribute(node, name) {
+        Some(list) => Ok(Some(list.ints.clone())),
+        None => Ok::<_, String>(builder.numbers(node, input)?.map(|known| known.ints())),
+    };
+    let starts = list("starts", 1)?.ok_or("its starts are missing")?;
+    let ends = list("ends", 2)?.ok_or("its ends are missing")?;
+    let axes = list("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = match attribute(node, "starts") {
+        Some(_) => None,
+        None => list("steps", 4)?,
+    };
+    let counted_axes = axes.iter().map(|a| Ok(counted(*a, rank)? as i64));
+    let mut attributes = Attributes::default();
+    let axes = counted_axes.collect::<Result<Vec<i64>>>()?;
+    attributes.insert("axes", Attribute::Ints(axes));
+    attributes.insert("starts", Attribute::Ints(starts));
+    attributes.insert("ends", Attribute::Ints(ends));
+    if let Some(steps) = steps {
+        attributes.insert("steps", Attribute::Ints(steps));
+    }
+    one(node, "Slice", attributes, first(node, 1))
+}
+
+fn split<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
+    let shape = builder.shape(node, 0)?;
+    let axis = counted(int(node, "axis", 0), shape.rank())?;
+    let given = match attribute(node, "split") {
+        Some(split) => Some(split.ints.clone()),
+        None => builder.numbers(node, 1)?.map(|known| known.ints()),
+    };
+    let parts = match given {
+        Some(parts) => parts,
+        None => {
+            let size = shape.at(1)[axis];
+            let part = size.div_ceil(node.output.len().max(1));
+            let left = |i: usize| part.min(size.saturating_sub(i * part)) as i64;
+            (0..node.output.len()).map(left).collect()
+        }
+    };
+    let mut attributes = Attributes::default();
+    attributes.insert("axis", Attribute::Int(axis as i64));
+    attributes.insert("split", Attribute::Ints(parts));
+    one(node, "Split", attributes, first(node, 1))
+}
+
+fn pad<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    mut attributes: Attributes,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let rank = builder.shape(node, 0)?.rank();
+    let given = match attribute(node, "pads") {
+        Some(pads) => pads.ints.clone(),
+        None => builder.numbers(node, 1)?.ok_or("its pads are missing")?.ints(),
+    };
+    let axes = match builder.numbers(node, 3)? {
+        Some(known) => {
+            let axes = known.ints();
+            axes.iter().map(|a| counted(*a, rank)).collect::<Result<Vec<_>>>()?
+        }
+        None => (0..rank).collect(),
+    };
+    if given.len() != 2 * axes.len() {
+        return Err(format!("{} pads do not fit {} axes", given.len(), axes.len()));
+    }
+    let mut pads = vec![0; 2 * rank];
+    for (index, axis) in axes.iter().enumerate() {
+        pads[*axis] = given[index];
+        pads[rank + axis] = given[axes.len() + index];
+    }
+    attributes.insert("pads", Attribute::Ints(pads));
+    if let Some(value) = builder.numbers(node, 2)?.and_then(|k| k.numbers.first().copied()) {
+        attributes.insert("value", Attribute::Float(value));
+    }
+    one(node, "Pad", attributes, first(node, 1))
+}
+
+/// A lookup in a table, or positions that are known.
+fn gather<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    mut attributes: Attributes,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let rank = builder.shape(node, 0)?.rank();
+    let axis = counted(int(node, "axis", 0), rank)? as i64;
+    attributes.insert("axis", Attribute::Int(axis));
+    match builder.numbers(node, 1) {
+        Ok(Some(indices)) if indices.dims.len() < 2 => {
+            attributes.insert("indices", Attribute::Ints(indices.ints()));
+            if indices.dims.is_empty() {
+                attributes.insert("keep", Attribute::Int(0));
+            }
+            one(node, "Take", attributes, first(node, 1))
+        }
+        _ => one(node, "Gather", attributes, all(node)),
+    }
+}
+
+fn resize<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    mut attributes: Attributes,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let shape = builder.shape(node, 0)?;
+    let upsample = node.op_type() == "Upsample";
+    let (scales_at, sizes_at) = match (upsample, builder.opset) {
+        (true, _) | (false, ..=10) => (1, usize::MAX),
+        _ => (2, 3),
+    };
+    for name in ["extrapolation_value", "exclude_outside", "antialias"] {
+        if int(node, name, 0) != 0 {
+            return Err(format!("its `{name}` is not read"));
+        }
+        attributes.remove(name);
+    }
+    if attribute(node, "axes").is_some() || text(node, "keep_aspect_ratio_policy").is_some_and(|p| p != "stretch") {
+        return Err("its axes or aspect ratio policy are not read".to_owned());
+    }
+    attributes.remove("keep_aspect_ratio_policy");
+    if upsample || builder.opset < 11 {
+        attributes.insert("coordinate_transformation_mode", Attribute::Text("asymmetric".to_owned()));
+        attributes.insert("nearest_mode", Attribute::Text("floor".to_owned()));
+    }
+    let filled = |known: Option<crate::fold::Known>| known.filter(|k| !k.numbers.is_empty());
+    let scales = match attribute(node, "scales") {
+        Some(scales) => Some(scales.floats.iter().map(|x| f64::from(*x)).collect()),
+        None => filled(builder.numbers(node, scales_at)?).map(|known| known.numbers),
+    };
+    let inner = |rank: usize| rank.saturating_sub(2);
+    if let Some(scales) = scales {
+        let scales: Vec<f64> = scales;
+        if scales.len() != shape.rank() || scales.iter().take(2).any(|s| *s != 1.0) {
+            return Err("it scales the batch or channels".to_owned());
+        }
+        attributes.insert("scales", Attribute::Floats(scales[scales.len() - inner(scales.len())..].to_vec()));
+    } else {
+        let sizes = filled(builder.numbers(node, sizes_at)?).ok_or("its sizes are missing")?.ints();
+        let old = as_known(&shape);
+        if sizes.len() != old.len() || sizes.iter().zip(&old).take(2).any(|(a, b)| a != b) {
+            return Err("it scales the batch or channels".to_owned());
+        }
+        attributes.insert("sizes", Attribute::Ints(sizes[2..].to_vec()));
+    }
+    one(node, "Resize", attributes, first(node, 1))
+}
+
+fn reduce<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    mut attributes: Attributes,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let rank = builder.shape(node, 0)?.rank();
+    let given = match attribute(node, "axes") {
+        Some(axes) => Some(axes.ints.clone()),
+        None => builder.numbers(node, 1)?.map(|known| known.ints()),
+    };
+    let mut axes: Vec<i64> = match given.filter(|axes| !axes.is_empty()) {
+        Some(axes) => {
+            let counted = axes.iter().map(|a| Ok(counted(*a, rank)? as i64));
+            counted.collect::<Result<_>>()?
+        }
+        None if int(node, "noop_with_empty_axes", 0) != 0 => {
+            return one(node, "Identity", Attributes::default(), first(node, 1));
+        }
+        None => (0..rank as i64).collect(),
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    attributes.remove("noop_with_empty_axes");
+    attributes.insert("axes", Attribute::Ints(axes));
+    one(node, node.op_type(), attributes, first(node, 1))
+}
+
+/// A function of any number of operands, as one of two after the other.
+fn chain<'a>(node: &'a NodeProto, op: &'a str) -> Result<Vec<Piece<'a>>> {
+    let (output, inputs) = (node.output.first().ok_or("it makes nothing")?, &node.input);
+    let piece = |op, inputs, output: String, internal| Piece {
+        op,
+        attributes: Attributes::default(),
+        inputs,
+        outputs: vec![output],
+        internal,
+    };
+    let Some((head, rest)) = inputs.split_first() else {
+        return Err("it reads nothing".to_owned());
+    };
+    if rest.is_empty() {
+        return Ok(vec![piece("Identity", vec![Name::Document(head)], output.clone(), false)]);
+    }
+    let mut pieces = Vec::new();
+    let mut so_far = Name::Document(head);
+    for (index, next) in rest.iter().enumerate() {
+        let last = index + 1 == rest.len();
+        let name = if last { output.clone() } else { format!("{output}.{}", index + 1) };
+        pieces.push(piece(op, vec![so_far, Name::Document(next)], name.clone(), !last));
+        so_far = Name::Internal(name);
+    }
+    Ok(pieces)
+}
+
+/// Numbers are numbers, so only what rounds them is more than another name.
+fn cast<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
+    let real = |id: i64| matches!(id, 1 | 10 | 11 | 16);
+    let to = int(node, "to", 1);
+    let from = node.input.first().and_then(|name| builder.dtype(name)).map(i64::from);
+    if to == 9 && from != Some(9) {
+        return Err("a cast to truth values is not read".to_owned());
+    }
+    if !real(to) && from.is_none_or(real) {
+        return Err("a cast of real numbers to whole ones is not read".to_owned());
+    }
+    one(node, "Identity", Attributes::default(), all(node))
+}
+
+/// Slopes are given as `[C, 1, 1]`, and the graph has them as `[C]`.
+fn prelu<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
+    let slope = node.input.get(1).ok_or("its slope is missing")?;
+    if let Some(sizes) = builder.lone_initializer(slope) {
+        let rank = builder.shape(node, 0)?.rank();
+        let units: Vec<usize> = (1..sizes.len()).filter(|axis| sizes[*axis] == 1).collect();
+        if sizes.len() + 1 != rank || units.len() + 1 != sizes.len() {
+            return Err(format!("its slope {sizes:?} is not one for each channel"));
+        }
+        builder.turned(slope, slope, (0..sizes.len()).collect(), units)?;
+    }
+    one(node, "PRelu", Attributes::default(), all(node))
+}

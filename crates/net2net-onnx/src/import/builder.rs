@@ -1,0 +1,546 @@
+//! Building the graph, node by node.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use net2net_core::graph::{Graph, Shape, ValueId};
+use net2net_core::ops::Op;
+
+use super::adapt::{self, Name, Piece};
+use super::shapes::Open;
+use super::{Feed, Imported, Link, Opaque, Place, Stored, as_known, as_place};
+use crate::document::{Document, node_name};
+use crate::error::OnnxError;
+use crate::fold::{Call, Known, MAX_NUMBERS, fold};
+use crate::proto::{GraphProto, NodeProto, TypeProto};
+use crate::tensor;
+
+/// The operators of ONNX's own domains.
+fn is_own(node: &NodeProto) -> bool {
+    matches!(node.domain(), "" | "ai.onnx")
+}
+
+/// What is known while the graph is being built.
+pub(super) struct Builder<'a> {
+    document: &'a Document,
+    pub(super) opset: i64,
+    graph: Graph,
+    /// Values of the graph by their names in the document.
+    values: HashMap<&'a str, ValueId>,
+    known: HashMap<&'a str, Known>,
+    /// `Constant` nodes by their outputs.
+    constants: HashMap<&'a str, usize>,
+    initializers: HashMap<&'a str, usize>,
+    /// How often each name is read.
+    readers: HashMap<&'a str, usize>,
+    stated: HashMap<&'a str, &'a TypeProto>,
+    dtypes: HashMap<&'a str, i32>,
+    open: Open,
+    parameters: BTreeMap<String, Stored>,
+    feeds: Vec<Feed>,
+    /// The graph input that a value is a reshaped or converted copy of, by index.
+    from_input: HashMap<ValueId, usize>,
+    outputs: Vec<ValueId>,
+    opaque: Vec<Opaque>,
+    internal: BTreeSet<String>,
+}
+
+pub(super) fn build(document: &Document, batch_is_free: bool) -> Result<Imported, OnnxError> {
+    let source = document.graph();
+    let mut builder = Builder::new(document, batch_is_free);
+    builder.add_inputs(source)?;
+    let mut links = Vec::with_capacity(source.node.len());
+    for (index, node) in source.node.iter().enumerate() {
+        links.push(builder.add(index, node)?);
+    }
+    for output in &source.output {
+        match builder.value(output.name()) {
+            Ok(id) => builder.add_output(id),
+            Err(_) if builder.opaque.is_empty() => {
+                let why = format!("its output `{}` is a constant", output.name());
+                return Err(OnnxError::Graph { why });
+            }
+            Err(_) => {}
+        }
+    }
+    if builder.outputs.is_empty() {
+        let first = builder.opaque.first();
+        let why = first.map_or("it has no output".to_owned(), |node| {
+            format!(
+                "nothing of it is understood; the first node that is not is `{}` ({}): {}",
+                node.node, node.operator, node.why
+            )
+        });
+        return Err(OnnxError::Graph { why });
+    }
+    for output in &builder.outputs {
+        builder.graph.output(*output);
+    }
+    builder.graph.validate().map_err(|error| OnnxError::Graph {
+        why: error.to_string(),
+    })?;
+    Ok(Imported {
+        graph: builder.graph,
+        links,
+        parameters: builder.parameters,
+        feeds: builder.feeds,
+        opaque: builder.opaque,
+        internal: builder.internal,
+    })
+}
+
+impl<'a> Builder<'a> {
+    fn new(document: &'a Document, batch_is_free: bool) -> Self {
+        let source = document.graph();
+        let mut readers: HashMap<&str, usize> = HashMap::new();
+        for node in &source.node {
+            for input in &node.input {
+                *readers.entry(input).or_default() += 1;
+            }
+            for name in captured(node) {
+                *readers.entry(name).or_default() += 1;
+            }
+        }
+        let infos = source.input.iter().chain(&source.output).chain(&source.value_info);
+        let stated: HashMap<&str, &TypeProto> = infos
+            .filter_map(|info| Some((info.name(), info.r#type.as_ref()?)))
+            .collect();
+        let element = |stated: &TypeProto| Some(stated.tensor_type.as_ref()?.elem_type());
+        let mut dtypes: HashMap<&str, i32> = stated
+            .iter()
+            .filter_map(|(name, stated)| Some((*name, element(stated)?)))
+            .collect();
+        let tensors = source.initializer.iter();
+        dtypes.extend(tensors.map(|tensor| (tensor.name(), tensor.data_type())));
+        let initializers = source.initializer.iter().enumerate();
+        Builder {
+            document,
+            opset: document.opset(),
+            graph: Graph::new(source.name()),
+            values: HashMap::new(),
+            known: HashMap::new(),
+            constants: HashMap::new(),
+            initializers: initializers.map(|(i, t)| (t.name(), i)).collect(),
+            readers,
+            stated,
+            dtypes,
+            open: Open::new(batch_is_free),
+            parameters: BTreeMap::new(),
+            feeds: Vec::new(),
+            from_input: HashMap::new(),
+            outputs: Vec::new(),
+            opaque: Vec::new(),
+            internal: BTreeSet::new(),
+        }
+    }
+
+    fn add_inputs(&mut self, source: &'a GraphProto) -> Result<(), OnnxError> {
+        for input in &source.input {
+            if self.initializers.contains_key(input.name()) {
+                continue;
+            }
+            let stated = input.r#type.as_ref();
+            let Some(shape) = stated.and_then(|stated| self.open.input(stated)) else {
+                continue;
+            };
+            let real = matches!(self.dtypes.get(input.name()), Some(1 | 10 | 11 | 16));
+            // Whole numbers that index nothing are truth values more often than not.
+            let feed = if real { Feed::Real } else { Feed::Index(2) };
+            self.add_input(input.name(), shape, feed)?;
+        }
+        Ok(())
+    }
+
+    fn add_input(&mut self, name: &'a str, shape: Shape, feed: Feed) -> Result<(), OnnxError> {
+        let id = self.graph.input(name, shape).map_err(|error| {
+            let why = error.to_string();
+            OnnxError::Graph { why }
+        })?;
+        self.values.insert(name, id);
+        self.from_input.insert(id, self.feeds.len());
+        self.feeds.push(feed);
+        Ok(())
+    }
+
+    fn add_output(&mut self, id: ValueId) {
+        if !self.outputs.contains(&id) {
+            self.outputs.push(id);
+        }
+    }
+
+    fn add(&mut self, index: usize, node: &'a NodeProto) -> Result<Link, OnnxError> {
+        if is_own(node) && self.fold(index, node) {
+            return Ok(Link::Folded);
+        }
+        let understood = if is_own(node) {
+            self.understand(node)
+        } else {
+            Err(format!("operators of `{}` are not known", node.domain()))
+        };
+        match understood {
+            Ok(link) => Ok(link),
+            Err(why) => {
+                self.add_opaque(node, why)?;
+                Ok(Link::Opaque)
+            }
+        }
+    }
+
+    /// Whether the node's result is known, or another name of a known value.
+    fn fold(&mut self, index: usize, node: &'a NodeProto) -> bool {
+        let Some(output) = node.output.first().map(String::as_str) else {
+            return false;
+        };
+        if node.op_type() == "Constant" {
+            self.constants.insert(output, index);
+            if let Some(known) = self.constant(node) {
+                self.dtypes.insert(output, if known.integer { 7 } else { 1 });
+                self.known.insert(output, known);
+            } else if let Some(value) = adapt::attribute(node, "value") {
+                let id = value.t.as_ref().map_or(1, |t| t.data_type());
+                self.dtypes.insert(output, id);
+            }
+            return true;
+        }
+        if matches!(node.op_type(), "Identity" | "Cast") && self.alias(node, output) {
+            return true;
+        }
+        for name in &node.input {
+            self.learn(name);
+        }
+        let mut ints: HashMap<&str, Vec<i64>> = HashMap::new();
+        let mut value = None;
+        for attribute in &node.attribute {
+            let name = attribute.name();
+            match (attribute.i, &attribute.t) {
+                (Some(i), _) => ints.insert(name, vec![i]),
+                (None, Some(tensor)) => {
+                    value = self.small(tensor, true);
+                    None
+                }
+                (None, None) => ints.insert(name, attribute.ints.clone()),
+            };
+        }
+        ints.retain(|_, values| !values.is_empty());
+        let mut inputs: Vec<Option<&Known>> = node
+            .input
+            .iter()
+            .map(|name| self.known.get(name.as_str()))
+            .collect();
+        if node.op_type() == "ConstantOfShape" {
+            inputs.push(value.as_ref());
+        }
+        let shape = node.input.first().and_then(|name| {
+            let id = self.values.get(name.as_str());
+            let initializer = || {
+                let index = self.initializers.get(name.as_str())?;
+                Some(self.document.graph().initializer.get(*index)?.dims.clone())
+            };
+            id.map(|id| as_known(&self.graph.get(*id).shape)).or_else(initializer)
+        });
+        let call = Call {
+            op: node.op_type(),
+            ints,
+            inputs,
+            shape,
+        };
+        match fold(&call) {
+            Some(known) => {
+                self.dtypes.insert(output, if known.integer { 7 } else { 1 });
+                self.known.insert(output, known);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A copy of a parameter under another name is that parameter.
+    fn alias(&mut self, node: &'a NodeProto, output: &'a str) -> bool {
+        let Some(input) = node.input.first() else {
+            return false;
+        };
+        if !self.initializers.contains_key(input.as_str()) {
+            return false;
+        }
+        let target = adapt::attribute(node, "to").map_or(1, |to| to.i());
+        let real = |id: i64| matches!(id, 1 | 10 | 11 | 16);
+        let from = self.dtypes.get(input.as_str()).copied().unwrap_or(0);
+        if !real(target) || !real(i64::from(from)) {
+            return false;
+        }
+        match self.value(input) {
+            Ok(id) => {
+                self.values.insert(output, id);
+                self.dtypes.insert(output, target as i32);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn constant(&self, node: &NodeProto) -> Option<Known> {
+        let [attribute] = &node.attribute[..] else {
+            return None;
+        };
+        let floats = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        match attribute.name() {
+            "value" => self.small(attribute.t.as_ref()?, true),
+            "value_int" => Known::new(vec![], vec![attribute.i() as f64], true),
+            "value_float" => Known::new(vec![], vec![f64::from(attribute.f())], false),
+            "value_ints" => {
+                let numbers: Vec<f64> = attribute.ints.iter().map(|i| *i as f64).collect();
+                Known::new(vec![numbers.len()], numbers, true)
+            }
+            "value_floats" => {
+                let numbers = floats(&attribute.floats);
+                Known::new(vec![numbers.len()], numbers, false)
+            }
+            _ => None,
+        }
+    }
+
+    /// A tensor of few numbers; real ones only if `reals` are wanted.
+    fn small(&self, tensor: &crate::proto::TensorProto, reals: bool) -> Option<Known> {
+        let dtype = tensor::dtype(tensor).ok()?;
+        let (sizes, count) = tensor::sizes(tensor).ok()?;
+        if count > MAX_NUMBERS || (dtype.is_real() && !reals) {
+            return None;
+        }
+        let numbers = tensor::reals(tensor, &self.document.external).ok()?;
+        Known::new(sizes, numbers, !dtype.is_real())
+    }
+
+    /// Reads an initialiser of whole numbers, or a single real one, as known.
+    fn learn(&mut self, name: &'a str) {
+        if self.known.contains_key(name) {
+            return;
+        }
+        let Some(index) = self.initializers.get(name) else {
+            return;
+        };
+        let tensor = &self.document.graph().initializer[*index];
+        let single = tensor.dims.iter().all(|dim| *dim == 1);
+        if let Some(known) = self.small(tensor, single) {
+            self.known.insert(name, known);
+        }
+    }
+
+    /// The numbers of an input that must be known, `None` if it is left out.
+    pub(super) fn numbers(&self, node: &NodeProto, input: usize) -> Result<Option<Known>, String> {
+        let Some(name) = node.input.get(input).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        if let Some(known) = self.known.get(name.as_str()) {
+            return Ok(Some(known.clone()));
+        }
+        let index = self.initializers.get(name.as_str());
+        let tensor = index.and_then(|index| self.document.graph().initializer.get(*index));
+        let small = tensor.and_then(|tensor| self.small(tensor, true));
+        small
+            .map(Some)
+            .ok_or_else(|| format!("its input `{name}` is computed from data"))
+    }
+
+    /// The shape of an input.
+    pub(super) fn shape(&mut self, node: &'a NodeProto, input: usize) -> Result<Shape, String> {
+        let name = node.input.get(input).ok_or("it has too few inputs")?;
+        let id = self.value(name)?;
+        Ok(self.graph.get(id).shape.clone())
+    }
+
+    /// The element type of a value, as far as it is known.
+    pub(super) fn dtype(&self, name: &str) -> Option<i32> {
+        self.dtypes.get(name).copied()
+    }
+
+    pub(super) fn is_parameter(&self, name: &str) -> bool {
+        self.initializers.contains_key(name)
+            || self.constants.contains_key(name)
+            || self.values.get(name).is_some_and(|id| self.graph.is_parameter(*id))
+    }
+
+    /// The sizes of an initialiser that only one node reads.
+    pub(super) fn lone_initializer(&self, name: &str) -> Option<Vec<usize>> {
+        let index = self.initializers.get(name)?;
+        let alone = self.readers.get(name) == Some(&1) && !self.values.contains_key(name);
+        let tensor = self.document.graph().initializer.get(*index)?;
+        alone.then(|| tensor::sizes(tensor).ok().map(|(sizes, _)| sizes))?
+    }
+
+    /// Makes the parameter of an initialiser, turned as it is wanted.
+    pub(super) fn turned(
+        &mut self,
+        initializer: &'a str,
+        name: &'a str,
+        perm: Vec<usize>,
+        dropped: Vec<usize>,
+    ) -> Result<(), String> {
+        let index = *self.initializers.get(initializer).ok_or("it is no initialiser")?;
+        let stored = Stored {
+            place: Place::Initializer(index),
+            perm,
+            dropped,
+        };
+        let id = self.add_parameter(initializer, stored)?;
+        self.values.insert(name, id);
+        Ok(())
+    }
+
+    fn add_parameter(&mut self, name: &str, stored: Stored) -> Result<ValueId, String> {
+        let tensor = match &stored.place {
+            Place::Initializer(index) => &self.document.graph().initializer[*index],
+            Place::Constant(node) => adapt::attribute(&self.document.graph().node[*node], "value")
+                .and_then(|attribute| attribute.t.as_ref())
+                .ok_or("it is a constant that is no tensor")?,
+            Place::Folded(sizes, _) => {
+                let id = self.graph.parameter(name, sizes).map_err(|e| e.to_string())?;
+                self.parameters.insert(name.to_owned(), stored);
+                return Ok(id);
+            }
+        };
+        tensor::dtype(tensor).map_err(|error| error.to_string())?;
+        let (sizes, _) = tensor::sizes(tensor).map_err(|error| error.to_string())?;
+        let kept = stored.perm.iter().filter(|axis| !stored.dropped.contains(axis));
+        let sizes: Vec<usize> = kept.map(|axis| sizes[*axis]).collect();
+        let id = self.graph.parameter(name, &sizes).map_err(|e| e.to_string())?;
+        self.parameters.insert(name.to_owned(), stored);
+        Ok(id)
+    }
+
+    /// The value of a name, made a parameter if it is a constant.
+    pub(super) fn value(&mut self, name: &'a str) -> Result<ValueId, String> {
+        if let Some(id) = self.values.get(name) {
+            return Ok(*id);
+        }
+        let whole = |place: Place, rank: usize| Stored {
+            place,
+            perm: (0..rank).collect(),
+            dropped: Vec::new(),
+        };
+        let source = self.document.graph();
+        let stored = if let Some(index) = self.initializers.get(name) {
+            whole(Place::Initializer(*index), source.initializer[*index].dims.len())
+        } else if let Some(node) = self.constants.get(name) {
+            match adapt::attribute(&source.node[*node], "value").and_then(|a| a.t.as_ref()) {
+                Some(tensor) => whole(Place::Constant(*node), tensor.dims.len()),
+                None => {
+                    let known = self.known.get(name).ok_or("it is no number")?;
+                    whole(as_place(known), known.dims.len())
+                }
+            }
+        } else if let Some(known) = self.known.get(name) {
+            if known.numbers.iter().any(|x| x.abs() >= crate::fold::BATCH as f64) && known.integer {
+                return Err(format!("`{name}` is computed from the size of the batch"));
+            }
+            whole(as_place(known), known.dims.len())
+        } else {
+            return Err(format!("its input `{name}` comes from what is not understood"));
+        };
+        let id = self.add_parameter(name, stored)?;
+        self.values.insert(name, id);
+        Ok(id)
+    }
+
+    fn understand(&mut self, node: &'a NodeProto) -> Result<Link, String> {
+        let outputs = node.output.iter().filter(|name| !name.is_empty()).count();
+        let Some(pieces) = adapt::pieces(self, node)? else {
+            return Ok(Link::Folded);
+        };
+        let first = node.output.first().ok_or("it makes nothing")?;
+        let mut made = 0;
+        for piece in pieces {
+            made += self.add_piece(node, piece)?;
+        }
+        if made < outputs {
+            return Err("not all of its outputs are understood".to_owned());
+        }
+        Ok(Link::Node(first.clone()))
+    }
+
+    /// Adds one node to the graph; returns how many of the document's values it makes.
+    fn add_piece(&mut self, node: &'a NodeProto, piece: Piece<'a>) -> Result<usize, String> {
+        let op = Op::read(piece.op, piece.attributes)?;
+        let mut inputs = Vec::with_capacity(piece.inputs.len());
+        for name in &piece.inputs {
+            inputs.push(match name {
+                Name::Document(name) => self.value(name)?,
+                Name::Internal(name) => self.graph.find(name).map_err(|e| e.to_string())?,
+            });
+        }
+        let gathers = matches!(op, Op::Gather(_));
+        let passes = matches!(op, Op::Identity(_) | Op::Reshape(_) | Op::Flatten(_));
+        let names = piece.outputs;
+        let made = self
+            .graph
+            .node_with_outputs(&names, op, &inputs)
+            .map_err(|error| error.to_string())?;
+        if gathers {
+            let limit = self.graph.get(inputs[0]).shape.at(1)[0];
+            if let Some(Feed::Index(known)) =
+                self.from_input.get(&inputs[1]).map(|i| &mut self.feeds[*i])
+            {
+                *known = if *known == 2 { limit } else { limit.min(*known) };
+            }
+        }
+        if let (true, Some(input)) = (passes, self.from_input.get(&inputs[0]).copied()) {
+            self.from_input.insert(made[0], input);
+        }
+        if piece.internal {
+            self.internal.extend(names);
+            return Ok(0);
+        }
+        let dtype = adapt::result_type(self, node);
+        for (name, id) in node.output.iter().filter(|name| !name.is_empty()).zip(&made) {
+            self.values.insert(name, *id);
+            if let Some(dtype) = dtype {
+                self.dtypes.insert(name, dtype);
+            }
+        }
+        Ok(made.len())
+    }
+
+    /// Leaves a node outside of the graph.
+    fn add_opaque(&mut self, node: &'a NodeProto, why: String) -> Result<(), OnnxError> {
+        self.opaque.push(Opaque {
+            node: node_name(node),
+            operator: node.op_type().to_owned(),
+            why,
+        });
+        let read: HashSet<&str> = node.input.iter().map(String::as_str).chain(captured(node)).collect();
+        let mut read: Vec<&str> = read.into_iter().filter(|name| !name.is_empty()).collect();
+        read.sort_unstable();
+        for name in read {
+            // A parameter that it reads keeps its shape, whoever else reads it.
+            if self.initializers.contains_key(name) && self.readers.get(name) == Some(&1) {
+                continue;
+            }
+            if let Ok(id) = self.value(name) {
+                self.add_output(id);
+            }
+        }
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            let stated = self.stated.get(output.as_str()).copied();
+            let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
+            if let Some(shape) = stated.and_then(|stated| self.open.value(stated)) {
+                if real && !self.values.contains_key(output.as_str()) {
+                    self.add_input(output, shape, Feed::Island)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names that the subgraphs of a node may read from outside.
+fn captured(node: &NodeProto) -> Vec<&str> {
+    let mut names = Vec::new();
+    for attribute in &node.attribute {
+        for graph in attribute.g.iter().map(AsRef::as_ref).chain(&attribute.graphs) {
+            for inner in &graph.node {
+                names.extend(inner.input.iter().map(String::as_str));
+                names.extend(captured(inner));
+            }
+            names.extend(graph.output.iter().map(|output| output.name()));
+        }
+    }
+    names
+}

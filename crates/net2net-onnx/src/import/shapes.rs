@@ -1,0 +1,84 @@
+//! Shapes that a document states.
+
+use std::collections::HashMap;
+
+use net2net_core::graph::{Extent, Shape};
+
+use crate::proto::{Dimension, TypeProto};
+
+/// Sizes for axes that the model leaves open, other than the batch: odd, so that they are rarely
+/// mistaken for another size of the model.
+const OPEN_SIZES: [usize; 4] = [11, 13, 17, 19];
+/// The size of open spatial axes of images.
+const OPEN_PIXELS: usize = 64;
+
+/// How open axes are read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Open {
+    /// Whether the outermost open axis of the inputs stays open.
+    pub(super) batch_is_free: bool,
+    /// The name of the batch axis, if it has one.
+    batch: Option<String>,
+    sizes: HashMap<String, usize>,
+}
+
+impl Open {
+    pub(super) fn new(batch_is_free: bool) -> Open {
+        Open {
+            batch_is_free,
+            ..Open::default()
+        }
+    }
+
+    /// The shape of an input. Its outermost axis is the batch if it is open; one that is fixed to
+    /// 1 stays fixed.
+    pub(super) fn input(&mut self, stated: &TypeProto) -> Option<Shape> {
+        let dims = &stated.tensor_type.as_ref()?.shape.as_ref()?.dim;
+        let rank = dims.len();
+        let extents = dims.iter().enumerate().map(|(axis, dim)| {
+            if let Some(size) = fixed(dim) {
+                return Some(Extent::Fixed(size));
+            }
+            let name = dim.dim_param();
+            if axis == 0 && (self.batch.is_none() || self.batch.as_deref() == Some(name)) {
+                self.batch = Some(name.to_owned());
+                return Some(self.batch_extent());
+            }
+            if self.batch.as_deref() == Some(name) && !name.is_empty() {
+                return Some(self.batch_extent());
+            }
+            let next = OPEN_SIZES[self.sizes.len() % OPEN_SIZES.len()];
+            let open = if rank == 4 { OPEN_PIXELS } else { next };
+            let key = match name {
+                "" => format!("?{}", self.sizes.len()),
+                name => name.to_owned(),
+            };
+            Some(Extent::Fixed(*self.sizes.entry(key).or_insert(open)))
+        });
+        extents.collect()
+    }
+
+    /// The shape of another value, if all of its axes are known by now.
+    pub(super) fn value(&self, stated: &TypeProto) -> Option<Shape> {
+        let dims = &stated.tensor_type.as_ref()?.shape.as_ref()?.dim;
+        let extents = dims.iter().map(|dim| match (fixed(dim), dim.dim_param()) {
+            (Some(size), _) => Some(Extent::Fixed(size)),
+            (None, "") => None,
+            (None, name) if self.batch.as_deref() == Some(name) => Some(self.batch_extent()),
+            (None, name) => self.sizes.get(name).map(|size| Extent::Fixed(*size)),
+        });
+        extents.collect()
+    }
+
+    fn batch_extent(&self) -> Extent {
+        match self.batch_is_free {
+            true => Extent::Batch,
+            false => Extent::Fixed(1),
+        }
+    }
+}
+
+fn fixed(dim: &Dimension) -> Option<usize> {
+    let size = usize::try_from(dim.dim_value?).ok()?;
+    (size > 0).then_some(size)
+}
