@@ -155,6 +155,12 @@ impl<'a> AxisRule<'a> {
         self.labels[label.0].free = true;
     }
 
+    /// States that a label is read and left out of the output, so that copies along it change
+    /// nothing.
+    pub fn drops(&mut self, label: Label) {
+        self.labels[label.0].free = true;
+    }
+
     /// States that an axis of an output is the concatenation of labels.
     pub fn write_cat(&mut self, output: usize, axis: usize, labels: &[Label]) {
         let parts = labels

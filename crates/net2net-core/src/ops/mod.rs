@@ -10,11 +10,18 @@ mod batch_norm;
 mod concat;
 mod conv;
 mod dropout;
+mod expand;
+mod gather;
 mod gemm;
+mod moves;
+mod pad;
 mod pool;
 mod prelu;
 mod reshape;
+mod resize;
+mod slice;
 mod softmax;
+mod transpose;
 mod window;
 
 use std::fmt::Debug;
@@ -28,11 +35,17 @@ pub use batch_norm::BatchNorm;
 pub use concat::Concat;
 pub use conv::Conv;
 pub use dropout::Dropout;
+pub use expand::{Expand, Tile};
+pub use gather::Gather;
 pub use gemm::Gemm;
+pub use pad::{Pad, PadMode};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
 pub use prelu::PRelu;
 pub use reshape::{Flatten, Reshape};
+pub use resize::{Coordinates, Interpolation, NearestMode, Resize};
+pub use slice::{Slice, Split, Take};
 pub use softmax::Softmax;
+pub use transpose::{DepthOrder, DepthToSpace, SpaceToDepth, Transpose};
 pub use window::Window;
 
 use crate::dims::{AxisRule, Grown};
@@ -185,6 +198,7 @@ operators! {
     Relu, LeakyRelu, PRelu, Sigmoid, Tanh, Gelu, Silu,
     MaxPool, AveragePool, GlobalAveragePool,
     Flatten, Reshape, Add, Mul, Concat, Dropout, Softmax, Identity,
+    Transpose, Slice, Split, Take, Pad, Expand, Tile, Gather, DepthToSpace, SpaceToDepth, Resize,
 }
 
 /// One line of the operator table.

@@ -1,5 +1,7 @@
 //! Every operator's backward pass against central finite differences, in f64 and training mode.
 
+mod moves;
+
 use std::collections::BTreeSet;
 
 use net2net_core::engine::{OptimizerState, Trainer};
@@ -322,7 +324,7 @@ fn cases() -> Vec<(&'static str, Build)> {
 #[test]
 fn backward_passes_agree_with_finite_differences() {
     let mut seen = BTreeSet::new();
-    for (what, build) in cases() {
+    for (what, build) in cases().into_iter().chain(moves::cases()) {
         let graph = around(&*build);
         seen.extend(operators(&graph));
         differences_agree(what, &graph, 4);

@@ -6,6 +6,7 @@ mod gradients;
 mod growth;
 mod memory;
 mod moments;
+mod moves;
 mod optimizers;
 mod parting;
 mod plan_file;

@@ -1,6 +1,7 @@
 //! Random valid networks that use every operator, always ending in logits.
 
 mod blocks;
+mod moves;
 
 use std::collections::BTreeSet;
 
