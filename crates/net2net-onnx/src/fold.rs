@@ -78,7 +78,11 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
             let shape = call.shape.as_ref()?;
             let rank = shape.len() as i64;
             let at = |position: i64| {
-                let counted = if position < 0 { position + rank } else { position };
+                let counted = if position < 0 {
+                    position + rank
+                } else {
+                    position
+                };
                 counted.clamp(0, rank) as usize
             };
             let (start, end) = (at(call.int("start", 0)), at(call.int("end", i64::MAX)));
@@ -127,7 +131,8 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
             (count <= MAX_NUMBERS).then(|| Known::new(dims, vec![value; count], integer))?
         }
         "Range" => {
-            let (start, limit, step) = (scalar(x)?, scalar(call.input(1)?)?, scalar(call.input(2)?)?);
+            let (start, limit, step) =
+                (scalar(x)?, scalar(call.input(1)?)?, scalar(call.input(2)?)?);
             let count = ((limit - start) / step).ceil().max(0.0);
             (count <= MAX_NUMBERS as f64).then_some(())?;
             let numbers = (0..count as usize).map(|i| start + step * i as f64);
@@ -161,7 +166,10 @@ fn axis_of(axis: i64, rank: usize) -> Option<usize> {
 fn binary(op: &str, a: &Known, b: &Known) -> Option<Known> {
     let integer = a.integer && b.integer;
     let truth = |t: bool| if t { 1.0 } else { 0.0 };
-    let logical = !matches!(op, "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Min" | "Max");
+    let logical = !matches!(
+        op,
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Min" | "Max"
+    );
     broadcast(a, b, integer || logical, |x, y| match op {
         "Add" => x + y,
         "Sub" => x - y,
@@ -185,7 +193,12 @@ fn binary(op: &str, a: &Known, b: &Known) -> Option<Known> {
 fn select(condition: &Known, a: &Known, b: &Known) -> Option<Known> {
     let integer = a.integer && b.integer;
     // A choice as two steps of two operands each: NaN marks where the second is taken.
-    let first = broadcast(condition, a, integer, |c, x| if c != 0.0 { x } else { f64::NAN })?;
+    let first = broadcast(
+        condition,
+        a,
+        integer,
+        |c, x| if c != 0.0 { x } else { f64::NAN },
+    )?;
     broadcast(&first, b, integer, |x, y| if x.is_nan() { y } else { x })
 }
 
@@ -213,7 +226,11 @@ fn broadcast(a: &Known, b: &Known, integer: bool, f: impl Fn(f64, f64) -> f64) -
             let position = rest % dims[axis];
             rest /= dims[axis];
             for (side, own) in [&da, &db].into_iter().enumerate() {
-                at[side] += if own[axis] == 1 { 0 } else { position * stride[side] };
+                at[side] += if own[axis] == 1 {
+                    0
+                } else {
+                    position * stride[side]
+                };
                 stride[side] *= own[axis];
             }
         }
@@ -226,18 +243,32 @@ fn broadcast(a: &Known, b: &Known, integer: bool, f: impl Fn(f64, f64) -> f64) -
 fn squeeze(x: &Known, axes: Option<Vec<i64>>) -> Option<Known> {
     let rank = x.dims.len();
     let dropped: Vec<usize> = match axes {
-        Some(axes) => axes.iter().map(|a| axis_of(*a, rank)).collect::<Option<_>>()?,
+        Some(axes) => axes
+            .iter()
+            .map(|a| axis_of(*a, rank))
+            .collect::<Option<_>>()?,
         None => (0..rank).filter(|a| x.dims[*a] == 1).collect(),
     };
-    let dims = (0..rank).filter(|a| !dropped.contains(a)).map(|a| x.dims[a]);
+    let dims = (0..rank)
+        .filter(|a| !dropped.contains(a))
+        .map(|a| x.dims[a]);
     Known::new(dims.collect(), x.numbers.clone(), x.integer)
 }
 
 fn unsqueeze(x: &Known, axes: &[i64]) -> Option<Known> {
     let rank = x.dims.len() + axes.len();
-    let new: Vec<usize> = axes.iter().map(|a| axis_of(*a, rank)).collect::<Option<_>>()?;
+    let new: Vec<usize> = axes
+        .iter()
+        .map(|a| axis_of(*a, rank))
+        .collect::<Option<_>>()?;
     let mut old = x.dims.iter();
-    let dims = (0..rank).map(|axis| if new.contains(&axis) { Some(1) } else { old.next().copied() });
+    let dims = (0..rank).map(|axis| {
+        if new.contains(&axis) {
+            Some(1)
+        } else {
+            old.next().copied()
+        }
+    });
     Known::new(dims.collect::<Option<_>>()?, x.numbers.clone(), x.integer)
 }
 
@@ -276,7 +307,11 @@ fn gather(x: &Known, indices: &Known, axis: i64) -> Option<Known> {
         let at = axis_of(*i as i64, x.numbers.len())?;
         x.numbers.get(at).copied()
     };
-    let numbers = indices.numbers.iter().map(pick).collect::<Option<Vec<f64>>>()?;
+    let numbers = indices
+        .numbers
+        .iter()
+        .map(pick)
+        .collect::<Option<Vec<f64>>>()?;
     Known::new(indices.dims.clone(), numbers, x.integer)
 }
 
@@ -294,9 +329,22 @@ fn slice(call: &Call<'_>, x: &Known) -> Option<Known> {
     };
     let length = *x.dims.first()? as i64;
     (axis_of(*axes.first()?, x.dims.len())? == 0 && step != 0).then_some(())?;
-    let counted = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
-    let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
-    let (mut at, end) = (counted(start).clamp(low, high), counted(end).clamp(low, high));
+    let counted = |at: i64| {
+        if at < 0 {
+            at.saturating_add(length)
+        } else {
+            at
+        }
+    };
+    let (low, high) = if step > 0 {
+        (0, length)
+    } else {
+        (-1, length - 1)
+    };
+    let (mut at, end) = (
+        counted(start).clamp(low, high),
+        counted(end).clamp(low, high),
+    );
     let row: usize = x.dims[1..].iter().product();
     let (mut numbers, mut rows) = (Vec::new(), 0);
     while (step > 0 && at < end) || (step < 0 && at > end) {

@@ -155,6 +155,12 @@ impl<'a> AxisRule<'a> {
         self.labels[label.0].free = true;
     }
 
+    /// States that a label is read and left out of the output, so that copies along it change
+    /// nothing.
+    pub fn drops(&mut self, label: Label) {
+        self.labels[label.0].free = true;
+    }
+
     /// States that an axis of an output is the concatenation of labels.
     pub fn write_cat(&mut self, output: usize, axis: usize, labels: &[Label]) {
         let parts = labels
@@ -182,7 +188,10 @@ impl<'a> AxisRule<'a> {
             let is_long = |axis: &usize| shape.extents()[*axis] != Extent::Fixed(1);
             (from..shape.rank()).filter(is_long).collect()
         };
-        let (read, made) = (long(self.input_shape(input)), long(self.output_shape(output)));
+        let (read, made) = (
+            long(self.input_shape(input)),
+            long(self.output_shape(output)),
+        );
         let size = |shape: &Shape, axes: &[usize]| -> Vec<Extent> {
             axes.iter().map(|axis| shape.extents()[*axis]).collect()
         };
@@ -208,7 +217,14 @@ impl<'a> AxisRule<'a> {
     }
 
     /// A reshape in which the axes `read` become the axes `made`, and all others are ones.
-    fn squeeze(&mut self, input: usize, output: usize, from: usize, read: &[usize], made: &[usize]) {
+    fn squeeze(
+        &mut self,
+        input: usize,
+        output: usize,
+        from: usize,
+        read: &[usize],
+        made: &[usize],
+    ) {
         for (old, new) in read.iter().zip(made) {
             let label = self.label(self.input_shape(input).extents()[*old]);
             self.read(input, *old, &[label]);

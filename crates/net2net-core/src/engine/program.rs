@@ -89,6 +89,8 @@ pub struct Program<T> {
     gradient_slot: Vec<usize>,
     /// For each step, where its backward pass puts the gradients of its inputs.
     targets: Vec<Vec<Target>>,
+    /// For each step, its outputs that nobody reads: no gradient comes back to them.
+    unread: Vec<Vec<usize>>,
     memory: Memory,
 }
 
@@ -145,7 +147,7 @@ impl<T: Precision> Program<T> {
                 Ok(slot)
             })
             .collect::<Result<Vec<_>, CompileError>>()?;
-        let targets = targets(&buffers, &steps, &outputs, &gradient_slot, &lens);
+        let (targets, unread) = targets(&buffers, &steps, &outputs, &gradient_slot, &lens);
         let program = Program {
             mode,
             buffers,
@@ -156,6 +158,7 @@ impl<T: Precision> Program<T> {
             value_slot,
             gradient_slot,
             targets,
+            unread,
             memory,
         };
         Ok((program, parameter_layouts))
@@ -251,9 +254,13 @@ impl<T: Precision> Program<T> {
                 self.slots[self.gradient_slot[*b]][..self.lens[*b]].fill(T::zero());
             }
         }
-        for (step, targets) in self.steps.iter_mut().zip(&self.targets).rev() {
+        let returning = self.targets.iter().zip(&self.unread);
+        for (step, (targets, unread)) in self.steps.iter_mut().zip(returning).rev() {
             if !self.buffers[step.outputs[0]].needs_gradient {
                 continue;
+            }
+            for b in unread {
+                self.slots[self.gradient_slot[*b]][..self.lens[*b]].fill(T::zero());
             }
             let mut taken: Vec<Vec<T>> = targets
                 .iter()
@@ -385,22 +392,26 @@ fn lives<T: Precision>(
     values
 }
 
-/// Where each step's backward pass puts the gradients of its inputs, and which come second.
+/// Where each step's backward pass puts the gradients of its inputs, and which come second; and
+/// the outputs of each step to which no gradient comes back.
 fn targets<T: Precision>(
     buffers: &[Buffer],
     steps: &[Step<T>],
     outputs: &[usize],
     gradient_slot: &[usize],
     lens: &[usize],
-) -> Vec<Vec<Target>> {
+) -> (Vec<Vec<Target>>, Vec<Vec<usize>>) {
     let mut touched = vec![false; buffers.len()];
     for b in outputs {
         touched[*b] = true;
     }
+    let mut unread: Vec<Vec<usize>> = Vec::with_capacity(steps.len());
     let mut targets: Vec<Vec<Target>> = steps
         .iter()
         .rev()
         .map(|step| {
+            let silent = |b: &&usize| buffers[**b].needs_gradient && !touched[**b];
+            unread.push(step.outputs.iter().filter(silent).copied().collect());
             let target = |b: &usize| {
                 let buffer = &buffers[*b];
                 if !buffer.needs_gradient {
@@ -421,7 +432,8 @@ fn targets<T: Precision>(
         })
         .collect();
     targets.reverse();
-    targets
+    unread.reverse();
+    (targets, unread)
 }
 
 /// Runs a graph once in evaluation mode on row-major or channels-last inputs (see [`Program`]),

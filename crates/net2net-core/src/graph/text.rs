@@ -350,20 +350,17 @@ impl<'a> Cursor<'a> {
         match self.peek() {
             Some('[') => {
                 self.expect('[')?;
-                let mut items = Vec::new();
+                let mut words = Vec::new();
                 if !self.accept(']') {
                     loop {
-                        let word = self.bare();
-                        items.push(word.parse().map_err(|_| {
-                            Fault::Syntax(format!("expected an integer, found `{word}`"))
-                        })?);
+                        words.push(self.bare());
                         if !self.accept(',') {
                             break;
                         }
                     }
                     self.expect(']')?;
                 }
-                Ok(Attribute::Ints(items))
+                list(&words)
             }
             Some('"') => Ok(Attribute::Text(self.quoted()?)),
             _ => self.number(),
@@ -380,6 +377,22 @@ impl<'a> Cursor<'a> {
             _ => Err(Fault::Syntax(format!("expected a number, found `{word}`"))),
         }
     }
+}
+
+/// Whole numbers, or real ones if one of them is not whole.
+fn list(words: &[&str]) -> Result<Attribute, Fault> {
+    let whole = words.iter().map(|word| word.parse().ok());
+    if let Some(values) = whole.collect::<Option<Vec<i64>>>() {
+        return Ok(Attribute::Ints(values));
+    }
+    let mut values = Vec::with_capacity(words.len());
+    for word in words {
+        match word.parse::<f64>() {
+            Ok(value) if value.is_finite() => values.push(value),
+            _ => return Err(Fault::Syntax(format!("expected a number, found `{word}`"))),
+        }
+    }
+    Ok(Attribute::Floats(values))
 }
 
 /// Reads `u{…}`: the character and the bytes it took.

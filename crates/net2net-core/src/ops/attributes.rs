@@ -12,6 +12,8 @@ pub enum Attribute {
     Ints(Vec<i64>),
     /// A finite real number.
     Float(f64),
+    /// Several finite real numbers.
+    Floats(Vec<f64>),
     /// Text.
     Text(String),
 }
@@ -23,6 +25,7 @@ impl fmt::Display for Attribute {
             Attribute::Ints(values) => write!(f, "{values:?}"),
             // Debug keeps the point or exponent that tells a float from an integer.
             Attribute::Float(value) => write!(f, "{value:?}"),
+            Attribute::Floats(values) => write!(f, "{values:?}"),
             Attribute::Text(text) => f.write_str(&quote_always(text)),
         }
     }
@@ -48,6 +51,16 @@ impl Attributes {
     /// Sets an attribute.
     pub fn insert(&mut self, key: impl Into<String>, value: Attribute) {
         self.0.insert(key.into(), value);
+    }
+
+    /// An attribute as it is.
+    pub fn get(&self, key: &str) -> Option<&Attribute> {
+        self.0.get(key)
+    }
+
+    /// Takes an attribute out.
+    pub fn remove(&mut self, key: &str) -> Option<Attribute> {
+        self.0.remove(key)
     }
 
     /// All attributes in the order of their names.
@@ -115,6 +128,16 @@ impl Attributes {
         match self.0.remove(key) {
             None => Ok(None),
             Some(Attribute::Ints(values)) => Ok(Some(values)),
+            Some(other) => Err(format!("attribute `{key}` must be a list, not {other}")),
+        }
+    }
+
+    /// Takes real numbers; whole ones are accepted.
+    pub fn floats(&mut self, key: &str) -> Result<Option<Vec<f64>>, String> {
+        match self.0.remove(key) {
+            None => Ok(None),
+            Some(Attribute::Floats(values)) => Ok(Some(values)),
+            Some(Attribute::Ints(values)) => Ok(Some(values.iter().map(|x| *x as f64).collect())),
             Some(other) => Err(format!("attribute `{key}` must be a list, not {other}")),
         }
     }

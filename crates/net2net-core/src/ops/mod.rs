@@ -11,15 +11,22 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod dropout;
+mod expand;
+mod gather;
 mod gemm;
 mod lrn;
 mod matmul;
+mod moves;
 mod normalization;
+mod pad;
 mod pool;
 mod prelu;
 mod reduce;
 mod reshape;
+mod resize;
+mod slice;
 mod softmax;
+mod transpose;
 mod unary;
 mod window;
 
@@ -38,15 +45,21 @@ pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
 pub use dropout::Dropout;
+pub use expand::{Expand, Tile};
+pub use gather::Gather;
 pub use gemm::Gemm;
 pub use lrn::Lrn;
 pub use matmul::MatMul;
 pub use normalization::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
+pub use pad::{Pad, PadMode};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
 pub use prelu::PRelu;
 pub use reduce::{GlobalMaxPool, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use reshape::{Flatten, Reshape};
+pub use resize::{Coordinates, Interpolation, NearestMode, Resize};
+pub use slice::{Slice, Split, Take};
 pub use softmax::{LogSoftmax, LpNormalization, Softmax};
+pub use transpose::{DepthOrder, DepthToSpace, SpaceToDepth, Transpose};
 pub use unary::{
     Abs, Ceil, Clip, Cos, Elu, Erf, Exp, Floor, HardSigmoid, HardSwish, Log, Mish, Neg, Not,
     Reciprocal, Round, Selu, Sign, Sin, Softplus, Softsign, Sqrt,
@@ -216,6 +229,7 @@ operators! {
     Sub, Div, Pow, Max, Min, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Where,
     ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL2, GlobalMaxPool,
     LogSoftmax, LpNormalization,
+    Transpose, Slice, Split, Take, Pad, Expand, Tile, Gather, DepthToSpace, SpaceToDepth, Resize,
 }
 
 /// One line of the operator table.

@@ -2,6 +2,7 @@
 
 mod families;
 mod further;
+mod moves;
 
 use std::collections::BTreeSet;
 
@@ -307,7 +308,8 @@ fn cases() -> Vec<(&'static str, Build)> {
 #[test]
 fn backward_passes_agree_with_finite_differences() {
     let mut seen = BTreeSet::new();
-    let further = families::cases().into_iter().chain(further::cases());
+    let families = families::cases().into_iter().chain(moves::cases());
+    let further = families.chain(further::cases());
     for (what, build) in cases().into_iter().chain(further) {
         let graph = around(&*build);
         seen.extend(operators(&graph));

@@ -8,6 +8,7 @@ mod growth;
 mod layers;
 mod memory;
 mod moments;
+mod moves;
 mod optimizers;
 mod parting;
 mod plan_file;

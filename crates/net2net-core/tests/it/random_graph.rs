@@ -3,6 +3,7 @@
 mod blocks;
 mod families;
 mod further;
+mod moves;
 
 use std::collections::BTreeSet;
 

@@ -13,14 +13,14 @@ use super::growth::slice;
 use super::parting::{LABELS, options};
 use super::random_graph::{BATCH, Net, inputs, random_weights, slices};
 
-fn net(text: &str) -> Net {
+pub fn net(text: &str) -> Net {
     let graph: Graph = text.parse().unwrap();
     let weights = random_weights(&graph, 1);
     Net { graph, weights }
 }
 
 /// Applies a plan, and the function stays.
-fn grow(net: &Net, steps: Vec<Step>) -> Net {
+pub fn grow(net: &Net, steps: Vec<Step>) -> Net {
     let plan = Plan::new(&net.graph, 0, steps);
     let growth = apply(&net.graph, &plan).unwrap();
     let weights = growth.weights(&net.weights).unwrap();

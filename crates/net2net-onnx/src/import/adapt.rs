@@ -33,7 +33,9 @@ type Result<T> = std::result::Result<T, String>;
 
 /// An attribute of a node.
 pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
-    node.attribute.iter().find(|attribute| attribute.name() == name)
+    node.attribute
+        .iter()
+        .find(|attribute| attribute.name() == name)
 }
 
 fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
@@ -101,7 +103,9 @@ pub(super) fn pieces<'a>(
             one(node, op, attrs, all(node))
         }
         "MaxPool" | "AveragePool" => {
-            let kernel = attribute(node, "kernel_shape").map(|a| sizes(&a.ints)).transpose()?;
+            let kernel = attribute(node, "kernel_shape")
+                .map(|a| sizes(&a.ints))
+                .transpose()?;
             auto_pad(builder, node, &mut attrs, &kernel.unwrap_or_default())?;
             if int(node, "storage_order", 0) != 0 {
                 return Err("its `storage_order` is not row-major".to_owned());
@@ -111,9 +115,14 @@ pub(super) fn pieces<'a>(
         }
         "BatchNormalization" => {
             if int(node, "training_mode", 0) != 0 || int(node, "spatial", 1) != 1 {
-                return Err("it is in training mode; export the model in evaluation mode".to_owned());
+                return Err(
+                    "it is in training mode; export the model in evaluation mode".to_owned(),
+                );
             }
-            drop(&mut attrs, &["training_mode", "spatial", "is_test", "consumed_inputs"]);
+            drop(
+                &mut attrs,
+                &["training_mode", "spatial", "is_test", "consumed_inputs"],
+            );
             one(node, op, attrs, all(node))
         }
         "Dropout" => {
@@ -170,7 +179,10 @@ pub(super) fn pieces<'a>(
         "Split" => split(builder, node),
         "Pad" => pad(builder, node, attrs),
         "Expand" => {
-            let target = builder.numbers(node, 1)?.ok_or("its shape is missing")?.ints();
+            let target = builder
+                .numbers(node, 1)?
+                .ok_or("its shape is missing")?
+                .ints();
             let zero = |size: &i64| if *size == BATCH { 0 } else { *size };
             let shape = target.iter().map(zero).collect();
             attrs.insert("shape", Attribute::Ints(shape));
@@ -298,7 +310,10 @@ fn auto_pad<'a>(
     for axis in 0..axes {
         let stride = strides[axis].max(1);
         let outputs = input[axis + 2].div_ceil(stride);
-        let reach = kernel[axis].saturating_sub(1).saturating_mul(dilations[axis]) + 1;
+        let reach = kernel[axis]
+            .saturating_sub(1)
+            .saturating_mul(dilations[axis])
+            + 1;
         let covered = (outputs - 1).saturating_mul(stride).saturating_add(reach);
         let total = covered.saturating_sub(input[axis + 2]);
         let (less, more) = (total / 2, total - total / 2);
@@ -336,10 +351,7 @@ fn transpose<'a>(
 }
 
 /// Everything that only changes the shape.
-fn reshape<'a>(
-    builder: &mut Builder<'a>,
-    node: &'a NodeProto,
-) -> Result<Option<Vec<Piece<'a>>>> {
+fn reshape<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
     let shape = builder.shape(node, 0)?;
     let old = as_known(&shape);
     let rank = old.len();
@@ -355,12 +367,19 @@ fn reshape<'a>(
             if axis == 1 && shape.get(0) == Some(Extent::Batch) {
                 return one(node, "Flatten", Attributes::default(), all(node));
             }
-            let axis = if axis == rank as i64 { rank } else { counted(axis, rank)? };
+            let axis = if axis == rank as i64 {
+                rank
+            } else {
+                counted(axis, rank)?
+            };
             vec![product(&old[..axis])?, product(&old[axis..])?]
         }
         "Squeeze" => {
             let dropped: Vec<usize> = match axes(builder)? {
-                Some(axes) => axes.iter().map(|a| counted(*a, rank)).collect::<Result<_>>()?,
+                Some(axes) => axes
+                    .iter()
+                    .map(|a| counted(*a, rank))
+                    .collect::<Result<_>>()?,
                 None => (0..rank).filter(|axis| old[*axis] == 1).collect(),
             };
             let kept = (0..rank).filter(|axis| !dropped.contains(axis));
@@ -369,7 +388,10 @@ fn reshape<'a>(
         "Unsqueeze" => {
             let axes = axes(builder)?.ok_or("its axes are missing")?;
             let total = rank + axes.len();
-            let new: Vec<usize> = axes.iter().map(|a| counted(*a, total)).collect::<Result<_>>()?;
+            let new: Vec<usize> = axes
+                .iter()
+                .map(|a| counted(*a, total))
+                .collect::<Result<_>>()?;
             let mut rest = old.iter();
             (0..total)
                 .map(|axis| match new.contains(&axis) {
@@ -381,7 +403,10 @@ fn reshape<'a>(
         _ => {
             let given = match attribute(node, "shape") {
                 Some(shape) => shape.ints.clone(),
-                None => builder.numbers(node, 1)?.ok_or("its shape is missing")?.ints(),
+                None => builder
+                    .numbers(node, 1)?
+                    .ok_or("its shape is missing")?
+                    .ints(),
             };
             filled(&old, &given, int(node, "allowzero", 0) != 0)?
         }
@@ -410,7 +435,10 @@ fn shown(target: &[i64]) -> String {
         1 => "N".to_owned(),
         times => format!("{times}·N"),
     };
-    format!("[{}]", target.iter().map(size).collect::<Vec<_>>().join(", "))
+    format!(
+        "[{}]",
+        target.iter().map(size).collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn product(sizes: &[i64]) -> Result<i64> {
@@ -497,17 +525,26 @@ fn pad<'a>(
     let rank = builder.shape(node, 0)?.rank();
     let given = match attribute(node, "pads") {
         Some(pads) => pads.ints.clone(),
-        None => builder.numbers(node, 1)?.ok_or("its pads are missing")?.ints(),
+        None => builder
+            .numbers(node, 1)?
+            .ok_or("its pads are missing")?
+            .ints(),
     };
     let axes = match builder.numbers(node, 3)? {
         Some(known) => {
             let axes = known.ints();
-            axes.iter().map(|a| counted(*a, rank)).collect::<Result<Vec<_>>>()?
+            axes.iter()
+                .map(|a| counted(*a, rank))
+                .collect::<Result<Vec<_>>>()?
         }
         None => (0..rank).collect(),
     };
     if given.len() != 2 * axes.len() {
-        return Err(format!("{} pads do not fit {} axes", given.len(), axes.len()));
+        return Err(format!(
+            "{} pads do not fit {} axes",
+            given.len(),
+            axes.len()
+        ));
     }
     let mut pads = vec![0; 2 * rank];
     for (index, axis) in axes.iter().enumerate() {
@@ -515,7 +552,10 @@ fn pad<'a>(
         pads[rank + axis] = given[axes.len() + index];
     }
     attributes.insert("pads", Attribute::Ints(pads));
-    if let Some(value) = builder.numbers(node, 2)?.and_then(|k| k.numbers.first().copied()) {
+    if let Some(value) = builder
+        .numbers(node, 2)?
+        .and_then(|k| k.numbers.first().copied())
+    {
         attributes.insert("value", Attribute::Float(value));
     }
     one(node, "Pad", attributes, first(node, 1))
@@ -559,12 +599,17 @@ fn resize<'a>(
         }
         attributes.remove(name);
     }
-    if attribute(node, "axes").is_some() || text(node, "keep_aspect_ratio_policy").is_some_and(|p| p != "stretch") {
+    if attribute(node, "axes").is_some()
+        || text(node, "keep_aspect_ratio_policy").is_some_and(|p| p != "stretch")
+    {
         return Err("its axes or aspect ratio policy are not read".to_owned());
     }
     attributes.remove("keep_aspect_ratio_policy");
     if upsample || builder.opset < 11 {
-        attributes.insert("coordinate_transformation_mode", Attribute::Text("asymmetric".to_owned()));
+        attributes.insert(
+            "coordinate_transformation_mode",
+            Attribute::Text("asymmetric".to_owned()),
+        );
         attributes.insert("nearest_mode", Attribute::Text("floor".to_owned()));
     }
     let filled = |known: Option<crate::fold::Known>| known.filter(|k| !k.numbers.is_empty());
@@ -578,9 +623,14 @@ fn resize<'a>(
         if scales.len() != shape.rank() || scales.iter().take(2).any(|s| *s != 1.0) {
             return Err("it scales the batch or channels".to_owned());
         }
-        attributes.insert("scales", Attribute::Floats(scales[scales.len() - inner(scales.len())..].to_vec()));
+        attributes.insert(
+            "scales",
+            Attribute::Floats(scales[scales.len() - inner(scales.len())..].to_vec()),
+        );
     } else {
-        let sizes = filled(builder.numbers(node, sizes_at)?).ok_or("its sizes are missing")?.ints();
+        let sizes = filled(builder.numbers(node, sizes_at)?)
+            .ok_or("its sizes are missing")?
+            .ints();
         let old = as_known(&shape);
         if sizes.len() != old.len() || sizes.iter().zip(&old).take(2).any(|(a, b)| a != b) {
             return Err("it scales the batch or channels".to_owned());
@@ -631,14 +681,28 @@ fn chain<'a>(node: &'a NodeProto, op: &'a str) -> Result<Vec<Piece<'a>>> {
         return Err("it reads nothing".to_owned());
     };
     if rest.is_empty() {
-        return Ok(vec![piece("Identity", vec![Name::Document(head)], output.clone(), false)]);
+        return Ok(vec![piece(
+            "Identity",
+            vec![Name::Document(head)],
+            output.clone(),
+            false,
+        )]);
     }
     let mut pieces = Vec::new();
     let mut so_far = Name::Document(head);
     for (index, next) in rest.iter().enumerate() {
         let last = index + 1 == rest.len();
-        let name = if last { output.clone() } else { format!("{output}.{}", index + 1) };
-        pieces.push(piece(op, vec![so_far, Name::Document(next)], name.clone(), !last));
+        let name = if last {
+            output.clone()
+        } else {
+            format!("{output}.{}", index + 1)
+        };
+        pieces.push(piece(
+            op,
+            vec![so_far, Name::Document(next)],
+            name.clone(),
+            !last,
+        ));
         so_far = Name::Internal(name);
     }
     Ok(pieces)
@@ -648,7 +712,11 @@ fn chain<'a>(node: &'a NodeProto, op: &'a str) -> Result<Vec<Piece<'a>>> {
 fn cast<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
     let real = |id: i64| matches!(id, 1 | 10 | 11 | 16);
     let to = int(node, "to", 1);
-    let from = node.input.first().and_then(|name| builder.dtype(name)).map(i64::from);
+    let from = node
+        .input
+        .first()
+        .and_then(|name| builder.dtype(name))
+        .map(i64::from);
     if to == 9 && from != Some(9) {
         return Err("a cast to truth values is not read".to_owned());
     }

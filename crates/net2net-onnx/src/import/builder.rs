@@ -100,7 +100,11 @@ impl<'a> Builder<'a> {
                 *readers.entry(name).or_default() += 1;
             }
         }
-        let infos = source.input.iter().chain(&source.output).chain(&source.value_info);
+        let infos = source
+            .input
+            .iter()
+            .chain(&source.output)
+            .chain(&source.value_info);
         let stated: HashMap<&str, &TypeProto> = infos
             .filter_map(|info| Some((info.name(), info.r#type.as_ref()?)))
             .collect();
@@ -193,7 +197,8 @@ impl<'a> Builder<'a> {
         if node.op_type() == "Constant" {
             self.constants.insert(output, index);
             if let Some(known) = self.constant(node) {
-                self.dtypes.insert(output, if known.integer { 7 } else { 1 });
+                self.dtypes
+                    .insert(output, if known.integer { 7 } else { 1 });
                 self.known.insert(output, known);
             } else if let Some(value) = adapt::attribute(node, "value") {
                 let id = value.t.as_ref().map_or(1, |t| t.data_type());
@@ -235,7 +240,8 @@ impl<'a> Builder<'a> {
                 let index = self.initializers.get(name.as_str())?;
                 Some(self.document.graph().initializer.get(*index)?.dims.clone())
             };
-            id.map(|id| as_known(&self.graph.get(*id).shape)).or_else(initializer)
+            id.map(|id| as_known(&self.graph.get(*id).shape))
+                .or_else(initializer)
         });
         let call = Call {
             op: node.op_type(),
@@ -245,7 +251,8 @@ impl<'a> Builder<'a> {
         };
         match fold(&call) {
             Some(known) => {
-                self.dtypes.insert(output, if known.integer { 7 } else { 1 });
+                self.dtypes
+                    .insert(output, if known.integer { 7 } else { 1 });
                 self.known.insert(output, known);
                 true
             }
@@ -352,11 +359,6 @@ impl<'a> Builder<'a> {
         self.dtypes.get(name).copied()
     }
 
-    pub(super) fn is_parameter(&self, name: &str) -> bool {
-        self.initializers.contains_key(name)
-            || self.constants.contains_key(name)
-            || self.values.get(name).is_some_and(|id| self.graph.is_parameter(*id))
-    }
 
     /// The sizes of an initialiser that only one node reads.
     pub(super) fn lone_initializer(&self, name: &str) -> Option<Vec<usize>> {
@@ -374,7 +376,10 @@ impl<'a> Builder<'a> {
         perm: Vec<usize>,
         dropped: Vec<usize>,
     ) -> Result<(), String> {
-        let index = *self.initializers.get(initializer).ok_or("it is no initialiser")?;
+        let index = *self
+            .initializers
+            .get(initializer)
+            .ok_or("it is no initialiser")?;
         let stored = Stored {
             place: Place::Initializer(index),
             perm,
@@ -392,16 +397,25 @@ impl<'a> Builder<'a> {
                 .and_then(|attribute| attribute.t.as_ref())
                 .ok_or("it is a constant that is no tensor")?,
             Place::Folded(sizes, _) => {
-                let id = self.graph.parameter(name, sizes).map_err(|e| e.to_string())?;
+                let id = self
+                    .graph
+                    .parameter(name, sizes)
+                    .map_err(|e| e.to_string())?;
                 self.parameters.insert(name.to_owned(), stored);
                 return Ok(id);
             }
         };
         tensor::dtype(tensor).map_err(|error| error.to_string())?;
         let (sizes, _) = tensor::sizes(tensor).map_err(|error| error.to_string())?;
-        let kept = stored.perm.iter().filter(|axis| !stored.dropped.contains(axis));
+        let kept = stored
+            .perm
+            .iter()
+            .filter(|axis| !stored.dropped.contains(axis));
         let sizes: Vec<usize> = kept.map(|axis| sizes[*axis]).collect();
-        let id = self.graph.parameter(name, &sizes).map_err(|e| e.to_string())?;
+        let id = self
+            .graph
+            .parameter(name, &sizes)
+            .map_err(|e| e.to_string())?;
         self.parameters.insert(name.to_owned(), stored);
         Ok(id)
     }
@@ -418,7 +432,10 @@ impl<'a> Builder<'a> {
         };
         let source = self.document.graph();
         let stored = if let Some(index) = self.initializers.get(name) {
-            whole(Place::Initializer(*index), source.initializer[*index].dims.len())
+            whole(
+                Place::Initializer(*index),
+                source.initializer[*index].dims.len(),
+            )
         } else if let Some(node) = self.constants.get(name) {
             match adapt::attribute(&source.node[*node], "value").and_then(|a| a.t.as_ref()) {
                 Some(tensor) => whole(Place::Constant(*node), tensor.dims.len()),
@@ -428,12 +445,19 @@ impl<'a> Builder<'a> {
                 }
             }
         } else if let Some(known) = self.known.get(name) {
-            if known.numbers.iter().any(|x| x.abs() >= crate::fold::BATCH as f64) && known.integer {
+            if known
+                .numbers
+                .iter()
+                .any(|x| x.abs() >= crate::fold::BATCH as f64)
+                && known.integer
+            {
                 return Err(format!("`{name}` is computed from the size of the batch"));
             }
             whole(as_place(known), known.dims.len())
         } else {
-            return Err(format!("its input `{name}` comes from what is not understood"));
+            return Err(format!(
+                "its input `{name}` comes from what is not understood"
+            ));
         };
         let id = self.add_parameter(name, stored)?;
         self.values.insert(name, id);
@@ -478,7 +502,11 @@ impl<'a> Builder<'a> {
             if let Some(Feed::Index(known)) =
                 self.from_input.get(&inputs[1]).map(|i| &mut self.feeds[*i])
             {
-                *known = if *known == 2 { limit } else { limit.min(*known) };
+                *known = if *known == 2 {
+                    limit
+                } else {
+                    limit.min(*known)
+                };
             }
         }
         if let (true, Some(input)) = (passes, self.from_input.get(&inputs[0]).copied()) {
@@ -489,7 +517,12 @@ impl<'a> Builder<'a> {
             return Ok(0);
         }
         let dtype = adapt::result_type(self, node);
-        for (name, id) in node.output.iter().filter(|name| !name.is_empty()).zip(&made) {
+        for (name, id) in node
+            .output
+            .iter()
+            .filter(|name| !name.is_empty())
+            .zip(&made)
+        {
             self.values.insert(name, *id);
             if let Some(dtype) = dtype {
                 self.dtypes.insert(name, dtype);
@@ -505,7 +538,12 @@ impl<'a> Builder<'a> {
             operator: node.op_type().to_owned(),
             why,
         });
-        let read: HashSet<&str> = node.input.iter().map(String::as_str).chain(captured(node)).collect();
+        let read: HashSet<&str> = node
+            .input
+            .iter()
+            .map(String::as_str)
+            .chain(captured(node))
+            .collect();
         let mut read: Vec<&str> = read.into_iter().filter(|name| !name.is_empty()).collect();
         read.sort_unstable();
         for name in read {
@@ -534,7 +572,12 @@ impl<'a> Builder<'a> {
 fn captured(node: &NodeProto) -> Vec<&str> {
     let mut names = Vec::new();
     for attribute in &node.attribute {
-        for graph in attribute.g.iter().map(AsRef::as_ref).chain(&attribute.graphs) {
+        for graph in attribute
+            .g
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(&attribute.graphs)
+        {
             for inner in &graph.node {
                 names.extend(inner.input.iter().map(String::as_str));
                 names.extend(captured(inner));

@@ -208,7 +208,11 @@ fn permute(sizes: &[usize], numbers: &[f64], order: &[usize]) -> (Vec<usize>, Ve
     let mut index = vec![0usize; order.len()];
     let mut result = Vec::with_capacity(numbers.len());
     for _ in 0..numbers.len() {
-        let at: usize = index.iter().zip(order).map(|(i, axis)| i * strides[*axis]).sum();
+        let at: usize = index
+            .iter()
+            .zip(order)
+            .map(|(i, axis)| i * strides[*axis])
+            .sum();
         result.push(numbers[at]);
         for axis in (0..index.len()).rev() {
             index[axis] += 1;

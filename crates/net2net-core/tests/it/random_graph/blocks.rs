@@ -14,6 +14,9 @@ impl Maker {
             unreachable!()
         };
         let out = self.channels();
+        if self.chance(0.3) {
+            return self.moved(x, out);
+        }
         match self.below(15) {
             0 => self.layer(x, out),
             1 => {

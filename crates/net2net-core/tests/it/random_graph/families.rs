@@ -50,7 +50,7 @@ impl Maker {
     }
 
     /// Moved by random numbers, so that nothing is exactly at a step.
-    fn moved(&mut self, x: ValueId) -> ValueId {
+    fn shifted(&mut self, x: ValueId) -> ValueId {
         let shift = self.per_channel(x);
         self.node(Add, &[x, shift])
     }
@@ -91,7 +91,7 @@ impl Maker {
                 self.node(op, &[y])
             }
             1 | 2 => {
-                let y = self.moved(x);
+                let y = self.shifted(x);
                 let op = self.one_of(&[Floor.into(), Ceil.into(), Round.into(), Sign.into()]);
                 let y = self.node(op, &[y]);
                 self.node(Add, &[x, y])
@@ -122,7 +122,7 @@ impl Maker {
     }
 
     fn choice(&mut self, x: ValueId) -> ValueId {
-        let (y, p, q) = (self.moved(x), self.per_channel(x), self.per_channel(x));
+        let (y, p, q) = (self.shifted(x), self.per_channel(x), self.per_channel(x));
         let comparisons = [
             Greater.into(),
             GreaterOrEqual.into(),
@@ -177,7 +177,7 @@ impl Maker {
             LogSoftmax { axis }.into(),
             LpNormalization { axis, p }.into(),
         ]);
-        let y = self.moved(x);
+        let y = self.shifted(x);
         let y = self.node(op, &[y]);
         self.node(Mul, &[x, y])
     }
