@@ -7,6 +7,7 @@
 
 pub mod document;
 pub mod error;
+pub mod export;
 
 mod fold;
 pub mod import;

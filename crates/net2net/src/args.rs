@@ -11,7 +11,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 /// puts layers in that begin as identities (deeper): the student starts at the teacher's accuracy
 /// and goes on from there.
 ///
-/// Start with `net2net compare`: it trains a small teacher on images that are built in, grows it,
+/// `net2net inspect model.onnx` shows what of a network can grow, `net2net grow model.onnx --wider
+/// 1.5 -o bigger.onnx` grows it and proves that nothing changed.
+///
+/// To see what it is good for, run `net2net compare`: it trains a small teacher on images that are built in, grows it,
 /// proves that nothing changed, trains the students and every baseline, and writes a report.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,6 +38,16 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show a model's layers and the spaces that can grow
+    Inspect(InspectArgs),
+    /// Grow a model and prove that it computes the same
+    Grow(GrowArgs),
+    /// Write down how a model would grow, to be looked at, kept and used with `grow --plan`
+    Plan(PlanArgs),
+    /// Compare what two models compute on the same inputs, in f64
+    Verify(VerifyArgs),
+    /// Compare two models layer by layer
+    Diff(DiffArgs),
     /// Train a teacher, grow it, prove it, train on, and compare with every baseline
     Compare(CompareArgs),
     /// Write the report of a finished comparison again
@@ -101,4 +114,180 @@ pub(crate) struct ReportArgs {
     /// Print the summary as JSON instead of the table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Show a model's layers, shapes and costs, and each space of channels that belong together: its
+/// size, what it touches, and why it cannot grow if it cannot.
+///
+/// A model is an ONNX file, or a safetensors file that net2net wrote.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// The model
+    pub(crate) model: PathBuf,
+    /// Also list spaces that cannot grow
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How a model is to grow.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Wanted {
+    /// Widen by this factor every space that can grow, or those that --spaces names
+    #[arg(long, value_name = "FACTOR", conflicts_with_all = ["params", "flops"])]
+    pub(crate) wider: Option<f64>,
+    /// The spaces to widen, by name or by the weights that produce them; * stands for anything
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) spaces: Vec<String>,
+    /// Widen spaces to a size of their own, e.g. `layer1.0.conv1=24`
+    #[arg(long, value_name = "NAME=SIZE", num_args = 1..)]
+    pub(crate) widen: Vec<String>,
+    /// Widen until the model has so many parameters, e.g. 2x or 50M
+    #[arg(long, value_name = "COUNT", conflicts_with = "flops")]
+    pub(crate) params: Option<String>,
+    /// Widen until one sample costs so many multiplications and additions, e.g. 1.5x or 2G
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) flops: Option<String>,
+    /// Insert a layer after each of these, by name; * stands for anything
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) deeper: Vec<String>,
+    /// Side of inserted filters [default: that of the layer before]
+    #[arg(long, value_name = "SIDE")]
+    pub(crate) kernel: Option<usize>,
+    /// Round new sizes up to multiples of this
+    #[arg(long, value_name = "N")]
+    pub(crate) round_to: Option<usize>,
+    /// Which unit each new one copies
+    #[arg(long, value_enum, default_value_t = MappingArg::Random)]
+    pub(crate) mapping: MappingArg,
+    /// How copies are told apart, so that training parts them
+    #[arg(long, value_enum, default_value_t = SymmetryArg::Uneven)]
+    pub(crate) symmetry: SymmetryArg,
+    /// Strength of that: the spread of uneven shares, or the noise relative to the weights
+    /// [default: 0.5 for uneven, 0.01 for noise]
+    #[arg(long, value_name = "X")]
+    pub(crate) strength: Option<f64>,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// Which unit each new one copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MappingArg {
+    /// A random one (Algorithm 1 of the paper)
+    Random,
+    /// One after the other
+    Uniform,
+}
+
+/// How copies are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SymmetryArg {
+    /// Random shares of the original's weight; exact
+    Uneven,
+    /// Equal shares; exact, but copies stay equal unless training parts them
+    Even,
+    /// Equal shares and noise that sums to zero; exact
+    ZeroSum,
+    /// The paper's noise on the weights of the copies; not exact
+    Incoming,
+}
+
+/// Where inputs come from, and on how many threads the networks run.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Proof {
+    /// Random samples that the networks are compared on
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub(crate) samples: u32,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) threads: Option<u64>,
+}
+
+/// Grow a model, prove that it computes the same, and write it in the form that it came in.
+///
+/// The proof is the largest difference of each output between the old and the new network on the
+/// same inputs, in f64. Beyond 1e-10 of the output's size it is an error and nothing is written,
+/// unless noise that is not exact was asked for.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = GROW_EXAMPLES)]
+pub(crate) struct GrowArgs {
+    /// The model: an ONNX file, or a safetensors file that net2net wrote
+    pub(crate) model: PathBuf,
+    /// The grown model
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// Grow by a plan that `net2net plan` wrote
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["wider", "widen", "params", "flops", "deeper", "spaces"])]
+    pub(crate) plan: Option<PathBuf>,
+    /// Also grow a PyTorch state dict (safetensors) whose names are the model's
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub(crate) state_dict: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+    /// Overwrite the output if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const GROW_EXAMPLES: &str = "\
+Examples:
+  net2net grow model.onnx --wider 1.5 -o bigger.onnx
+  net2net grow model.onnx --widen layer1.0.conv1=24 \"layer2.*=48\" -o bigger.onnx
+  net2net grow model.onnx --deeper \"layer3.*\" -o deeper.onnx
+  net2net grow model.onnx --params 2x --round-to 8 -o bigger.onnx
+  net2net grow model.onnx --wider 2 -o bigger.onnx --state-dict old.safetensors new.safetensors";
+
+/// Write a plan: which spaces widen by which map, which layers are inserted. It is JSON, can be
+/// read, and grows every checkpoint of the same network with `net2net grow --plan`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlanArgs {
+    /// The model
+    pub(crate) model: PathBuf,
+    /// The plan; without it, it is printed
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+}
+
+/// Run two models on the same random inputs and print the largest difference of each output, in
+/// f64. Fails if one exceeds --tolerance.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct VerifyArgs {
+    /// One model
+    pub(crate) old: PathBuf,
+    /// The other
+    pub(crate) new: PathBuf,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+    /// Seed of the inputs
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The largest difference that passes, relative to the output's largest value. Weights that
+    /// were rounded to f32 when they were written differ by about 1e-7.
+    #[arg(long, value_name = "X", default_value_t = 1e-5)]
+    pub(crate) tolerance: f64,
+    /// Print the evidence as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List what differs between two models: nodes that one of them lacks, shapes, attributes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiffArgs {
+    /// One model
+    pub(crate) old: PathBuf,
+    /// The other
+    pub(crate) new: PathBuf,
 }

@@ -5,8 +5,13 @@
 
 mod args;
 mod compare;
+mod grow;
+mod inspect;
 mod machine;
+mod model;
 mod progress;
+mod state_dict;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,6 +29,11 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.command {
+        Command::Inspect(options) => inspect::inspect(&options),
+        Command::Grow(options) => grow::grow(&options),
+        Command::Plan(options) => grow::plan(&options),
+        Command::Verify(options) => verify::verify(&options),
+        Command::Diff(options) => verify::diff(&options),
         Command::Compare(options) => compare::compare(&options),
         Command::Report(options) => compare::report(&options),
         Command::Completions { shell } => {

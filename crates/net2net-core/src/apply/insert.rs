@@ -87,8 +87,7 @@ fn check(graph: &Graph, step: &Insert, after: ValueId, number: usize) -> Result<
     let invalid = |why: String| ApplyError::Invalid { step: number, why };
     let shape = &graph.get(after).shape;
     let channels = match *shape.extents() {
-        [Extent::Batch, Extent::Fixed(c)] => c,
-        [Extent::Batch, Extent::Fixed(c), _, _] => c,
+        [_, Extent::Fixed(c)] | [_, Extent::Fixed(c), _, _] => c,
         _ => {
             return Err(invalid(format!(
                 "`{}` has shape {shape}; only [N, features] and images can be deepened",

@@ -23,6 +23,7 @@ pub use rule::{AxisRole, AxisRule, Label};
 pub use unify::{AtomId, Dim, Frozen, Unifier};
 
 use crate::graph::{Extent, Graph, ValueId};
+use crate::ops::Role;
 
 /// One axis of one parameter that a space touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +127,19 @@ impl Spaces {
     pub fn growable(&self) -> impl Iterator<Item = &Space> {
         let can = |space: &&Space| space.refusal.is_none() && !space.sites.is_empty();
         self.spaces.iter().filter(can)
+    }
+
+    /// What people call a space: the weights that produce its units, without `.weight`.
+    pub fn aliases(&self, graph: &Graph, space: &Space) -> Vec<String> {
+        let roles = graph.parameter_roles();
+        let produces = |site: &&SpaceSite| {
+            site.role == AxisRole::Map && roles.get(&site.parameter) == Some(&Role::Weight)
+        };
+        let name = |site: &SpaceSite| {
+            let name = &graph.get(site.parameter).name;
+            name.strip_suffix(".weight").unwrap_or(name).to_owned()
+        };
+        space.sites.iter().filter(produces).map(name).collect()
     }
 
     /// The space of a name, or why there is none that can grow.

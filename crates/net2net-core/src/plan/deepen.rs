@@ -5,7 +5,7 @@ use net2net_kernels::Context;
 use super::{Insert, Layer, PlanError, UndoneNorm};
 use crate::dims::Refusal;
 use crate::engine::{Precision, evaluate};
-use crate::graph::{Extent, Graph, NodeId, ValueId};
+use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::{Nature, Op};
 use crate::weights::Weights;
 
@@ -32,10 +32,7 @@ pub fn deepenable(graph: &Graph) -> Vec<&str> {
 /// identity to insert after them.
 fn has_room(graph: &Graph, node: NodeId) -> bool {
     let shape = &graph.get(graph.at(node).outputs[0]).shape;
-    let fits = matches!(
-        shape.extents(),
-        [Extent::Batch, _] | [Extent::Batch, _, _, _]
-    );
+    let fits = matches!(shape.extents(), [_, _] | [_, _, _, _]);
     fits && graph.at(node).op.nature() == Nature::Linear
 }
 
@@ -187,7 +184,7 @@ pub fn measure<T: Precision>(
             }
         }
     }
-    let count = (batch * pixels) as f64;
+    let count = (outputs[0].len() / channels) as f64;
     let mean: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
     let variance = squares
         .iter()

@@ -526,7 +526,7 @@ fn attributes_that_do_not_fit_are_errors() {
 #[test]
 fn attributes_that_are_left_out_are_onnxs() {
     let text = "graph g\ninput x [2, 4, 4, 4]\nnode t [4, 4, 4, 2] = Transpose(x)\n\
-         node s [1, 3, 4, 4] = Slice(x; starts=[0, 1], ends=[1, 4])\n\
+         node s [1, 3, 4, 4] = Slice(x; ends=[1, 4], starts=[0, 1])\n\
          node a [1, 4, 4, 4], b [1, 4, 4, 4] = Split(x; split=[1, 1])\n\
          node k [1, 4, 4, 4] = Take(x; indices=[0])\n\
          node p [2, 4, 5, 4] = Pad(x; pads=[0, 0, 1, 0, 0, 0, 0, 0])\n\

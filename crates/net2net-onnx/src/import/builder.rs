@@ -359,7 +359,6 @@ impl<'a> Builder<'a> {
         self.dtypes.get(name).copied()
     }
 
-
     /// The sizes of an initialiser that only one node reads.
     pub(super) fn lone_initializer(&self, name: &str) -> Option<Vec<usize>> {
         let index = self.initializers.get(name)?;

@@ -1,0 +1,371 @@
+//! From a grown graph back to a document: what did not grow stays byte for byte.
+
+mod insert;
+mod patch;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use net2net_core::apply::{Growth, Origin};
+use net2net_core::graph::{Extent, Graph, NodeId, Shape};
+use net2net_core::plan::{Plan, Step};
+use net2net_core::weights::Weights;
+use net2net_kernels::Real;
+
+use crate::document::Document;
+use crate::error::OnnxError;
+use crate::import::{Imported, Link, Place};
+use crate::proto::{Dimension, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::tensor;
+
+/// The document of a grown network.
+///
+/// Shapes that the model computes for itself are left to it; if what it computes no longer fits,
+/// they are stated. The result is read again, and must be the grown graph.
+pub fn export<T: Real>(
+    document: &Document,
+    imported: &Imported,
+    plan: &Plan,
+    growth: &Growth,
+    weights: &Weights<T>,
+) -> Result<Document, OnnxError> {
+    let mut last = None;
+    for state_shapes in [false, true] {
+        let writer = Writer::new(document, imported, plan, growth, state_shapes);
+        let written = writer.write(weights)?;
+        match read_again(&written, growth.graph()) {
+            Ok(()) => return Ok(written),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or(OnnxError::Graph {
+        why: "nothing was written".to_owned(),
+    }))
+}
+
+/// Reads what was written, and compares the shape of every value with the graph's.
+fn read_again(written: &Document, graph: &Graph) -> Result<(), OnnxError> {
+    let name = written.graph().name().to_owned();
+    let checked = Document::decode(
+        prost::bytes::Bytes::from(prost::Message::encode_to_vec(&stripped(written))),
+        std::path::Path::new(&name),
+        std::path::Path::new(""),
+    );
+    checked?;
+    let again = Imported::read(written)?;
+    for id in graph.value_ids() {
+        let value = graph.get(id);
+        let fault = |why: String| OnnxError::Export {
+            name: value.name.clone(),
+            why,
+        };
+        let found = again.graph.find(&value.name);
+        let found =
+            found.map_err(|_| fault("it is lost when the file is read again".to_owned()))?;
+        let (shape, wanted) = (&again.graph.get(found).shape, &value.shape);
+        if !same_shape(shape, wanted) {
+            return Err(fault(format!(
+                "it is {shape} when read again, not {wanted}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The batch may be free in one reading and fixed to one in the other.
+fn same_shape(a: &Shape, b: &Shape) -> bool {
+    let sizes = |shape: &Shape| shape.at(1);
+    sizes(a) == sizes(b)
+}
+
+/// The document without the bytes of its tensors, for the checks of structure.
+fn stripped(document: &Document) -> crate::proto::ModelProto {
+    let mut model = document.model.clone();
+    for tensor in &mut model.graph.get_or_insert_default().initializer {
+        tensor.raw_data = None;
+        tensor.data_location = None;
+    }
+    model
+}
+
+struct Writer<'a> {
+    document: &'a Document,
+    imported: &'a Imported,
+    growth: &'a Growth,
+    /// What the makers of outputs are called now that an inserted layer has their name.
+    renamed: HashMap<String, String>,
+    /// Whether shapes that the model computes are stated.
+    state_shapes: bool,
+    readers: HashMap<String, usize>,
+    /// Names that are taken.
+    names: HashSet<String>,
+    /// Initialisers to be added or replaced, by name.
+    tensors: BTreeMap<String, TensorProto>,
+    /// Constants to be replaced, by the index of their node.
+    constants: BTreeMap<usize, TensorProto>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        document: &'a Document,
+        imported: &'a Imported,
+        plan: &Plan,
+        growth: &'a Growth,
+        state_shapes: bool,
+    ) -> Self {
+        let source = document.graph();
+        let outputs: HashSet<&str> = imported
+            .graph
+            .outputs()
+            .iter()
+            .map(|id| imported.graph.get(*id).name.as_str())
+            .collect();
+        let mut renamed = HashMap::new();
+        for step in &plan.steps {
+            if let Step::Insert(insert) = step
+                && outputs.contains(insert.after.as_str())
+            {
+                let inner = format!("{}.input", insert.name);
+                renamed.entry(insert.after.clone()).or_insert(inner);
+            }
+        }
+        let mut readers: HashMap<String, usize> = HashMap::new();
+        let mut names: HashSet<String> = HashSet::new();
+        for node in &source.node {
+            for input in &node.input {
+                *readers.entry(input.clone()).or_default() += 1;
+            }
+            names.extend(node.output.iter().cloned());
+        }
+        names.extend(source.initializer.iter().map(|t| t.name().to_owned()));
+        names.extend(source.input.iter().map(|i| i.name().to_owned()));
+        names.extend(growth.graph().values().iter().map(|v| v.name.clone()));
+        Writer {
+            document,
+            imported,
+            growth,
+            renamed,
+            state_shapes,
+            readers,
+            names,
+            tensors: BTreeMap::new(),
+            constants: BTreeMap::new(),
+        }
+    }
+
+    fn write<T: Real>(mut self, weights: &Weights<T>) -> Result<Document, OnnxError> {
+        self.parameters(weights)?;
+        let source = self.document.graph();
+        let mut placed: Vec<(usize, NodeProto)> = Vec::with_capacity(source.node.len());
+        let mut position: HashMap<String, usize> = HashMap::new();
+        let mut old_nodes: HashSet<NodeId> = HashSet::new();
+        for (index, node) in source.node.iter().enumerate() {
+            let node = match &self.imported.links[index] {
+                Link::Node(first) => self.grown_node(node, first, &mut old_nodes)?,
+                Link::Folded | Link::Opaque => node.clone(),
+            };
+            for output in &node.output {
+                position.insert(output.clone(), index);
+            }
+            placed.push((index, node));
+        }
+        for (at, node) in self.new_nodes(&old_nodes, &mut position)? {
+            placed.push((at, node));
+        }
+        // Stable: new nodes follow what they read, in their own order.
+        placed.sort_by_key(|(at, _)| *at);
+        let mut model = self.document.model.clone();
+        let graph = model.graph.get_or_insert_default();
+        graph.node = placed.into_iter().map(|(_, node)| node).collect();
+        self.replace_tensors(graph);
+        self.restate(graph);
+        Ok(Document {
+            model,
+            external: self.document.external.clone(),
+        })
+    }
+
+    fn has_grown(&self, parameter: &str) -> bool {
+        let lifted = |stage: &net2net_core::apply::Stage| {
+            matches!(stage.origins.get(parameter), Some(Origin::Lifted(_)))
+        };
+        self.growth.stages().iter().any(lifted)
+    }
+
+    /// The tensors of parameters that grew, and of those that are new.
+    fn parameters<T: Real>(&mut self, weights: &Weights<T>) -> Result<(), OnnxError> {
+        let graph = self.growth.graph();
+        for id in graph.parameters() {
+            let name = graph.get(id).name.clone();
+            let missing = |error: net2net_core::weights::WeightsError| OnnxError::Export {
+                name: name.clone(),
+                why: error.to_string(),
+            };
+            let stored = self.imported.parameters.get(&name);
+            if stored.is_some() && !self.has_grown(&name) {
+                continue;
+            }
+            let grown = weights.require(&name).map_err(missing)?;
+            let numbers: Vec<f64> = grown.data().iter().map(|x| (*x).to_f64()).collect();
+            let source = self.document.graph();
+            let Some(stored) = stored else {
+                let template = TensorProto {
+                    data_type: Some(self.element_type()),
+                    name: Some(name.clone()),
+                    ..TensorProto::default()
+                };
+                let fresh = tensor::with_numbers(&template, grown.shape(), numbers.into_iter())?;
+                self.tensors.insert(name, fresh);
+                continue;
+            };
+            let (sizes, numbers) = stored.turn_back(grown.shape(), &numbers);
+            match &stored.place {
+                Place::Initializer(index) => {
+                    let old = &source.initializer[*index];
+                    let new = tensor::with_numbers(old, &sizes, numbers.into_iter())?;
+                    self.tensors.insert(old.name().to_owned(), new);
+                }
+                Place::Constant(node) => {
+                    let value = source.node[*node]
+                        .attribute
+                        .iter()
+                        .find(|a| a.name() == "value");
+                    let old = value.and_then(|a| a.t.as_ref());
+                    let old = old.cloned().unwrap_or_default();
+                    let new = tensor::with_numbers(&old, &sizes, numbers.into_iter())?;
+                    self.constants.insert(*node, new);
+                }
+                Place::Folded(..) => {
+                    return Err(OnnxError::Export {
+                        name,
+                        why: "it is computed from constants, and would have to grow; simplify \
+                              the model first (onnxsim)"
+                            .to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The element type of most of the model's real numbers: that of the first such initialiser.
+    fn element_type(&self) -> i32 {
+        let ids = self
+            .document
+            .graph()
+            .initializer
+            .iter()
+            .map(|t| t.data_type());
+        let mut ids = ids.filter(|id| matches!(id, 1 | 10 | 11 | 16));
+        ids.next().unwrap_or(1)
+    }
+
+    /// A node of the document as it is in the grown graph.
+    fn grown_node(
+        &mut self,
+        node: &NodeProto,
+        first: &str,
+        old_nodes: &mut HashSet<NodeId>,
+    ) -> Result<NodeProto, OnnxError> {
+        let (old, new) = (&self.imported.graph, self.growth.graph());
+        let mut node = node.clone();
+        // A function of many operands is several nodes of the graph, the last under its name.
+        let mut pending = vec![first.to_owned()];
+        while let Some(name) = pending.pop() {
+            let now = self.renamed.get(&name).unwrap_or(&name);
+            let find =
+                |graph: &Graph, name: &str| graph.find(name).ok().and_then(|id| graph.producer(id));
+            let (Some(before), Some(after)) = (find(old, &name), find(new, now)) else {
+                return Err(OnnxError::Export {
+                    name,
+                    why: "it is not in the grown graph".to_owned(),
+                });
+            };
+            old_nodes.insert(after);
+            let pairs = old.at(before).inputs.iter().zip(&new.at(after).inputs);
+            for (from, to) in pairs {
+                let (from, to) = (&old.get(*from).name, &new.get(*to).name);
+                if self.imported.internal.contains(from) {
+                    pending.push(from.clone());
+                } else if from != to {
+                    let reads = node.input.iter_mut().filter(|input| *input == from);
+                    reads.for_each(|input| input.clone_from(to));
+                }
+            }
+            if name == first && old.at(before).op != new.at(after).op {
+                self.patch(&mut node, before, after)?;
+            }
+        }
+        for output in &mut node.output {
+            if let Some(now) = self.renamed.get(output) {
+                output.clone_from(now);
+            }
+        }
+        Ok(node)
+    }
+
+    /// Puts grown and new tensors into the graph.
+    fn replace_tensors(&mut self, graph: &mut GraphProto) {
+        for tensor in &mut graph.initializer {
+            if let Some(new) = self.tensors.remove(tensor.name()) {
+                *tensor = new;
+            }
+        }
+        graph
+            .initializer
+            .extend(std::mem::take(&mut self.tensors).into_values());
+        // The order of nodes has changed, but not their outputs.
+        let source = self.document.graph();
+        for (index, new) in std::mem::take(&mut self.constants) {
+            let output = &source.node[index].output;
+            let node = graph.node.iter_mut().find(|node| &node.output == output);
+            let value = node.and_then(|n| n.attribute.iter_mut().find(|a| a.name() == "value"));
+            if let Some(value) = value {
+                value.t = Some(new);
+            }
+        }
+    }
+
+    /// States the shapes of values anew where they have grown.
+    fn restate(&self, graph: &mut GraphProto) {
+        let grown = self.growth.graph();
+        let (old, links) = (&self.imported.graph, &self.imported.links);
+        let shape_of = |name: &str| {
+            let before = &old.get(old.find(name).ok()?).shape;
+            let after = &grown.get(grown.find(name).ok()?).shape;
+            (before != after).then(|| after.clone())
+        };
+        for info in graph.input.iter_mut().chain(&mut graph.value_info) {
+            if let Some(shape) = shape_of(info.name()) {
+                set_shape(info, &shape);
+            }
+        }
+        // What an inserted layer has taken the name of, and turned copies of parameters, go
+        // without: a statement is optional, and a wrong one is an error.
+        let folded = self.document.graph().node.iter().zip(links);
+        let folded = folded.filter(|(_, link)| **link == Link::Folded);
+        let turned: HashSet<&str> = folded
+            .flat_map(|(node, _)| node.output.iter().map(String::as_str))
+            .filter(|name| old.find(name).is_err())
+            .collect();
+        graph
+            .value_info
+            .retain(|info| !turned.contains(info.name()));
+    }
+}
+
+fn set_shape(info: &mut ValueInfoProto, shape: &Shape) {
+    let stated = info.r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
+    let Some(dims) = stated.and_then(|t| t.shape.as_mut()) else {
+        return;
+    };
+    for (dim, extent) in dims.dim.iter_mut().zip(shape.extents()) {
+        // A free axis keeps its name.
+        if let (Some(_), Extent::Fixed(size)) = (dim.dim_value, extent) {
+            *dim = Dimension {
+                dim_value: Some(*size as i64),
+                denotation: dim.denotation.take(),
+                ..Dimension::default()
+            };
+        }
+    }
+}

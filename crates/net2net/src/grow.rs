@@ -1,0 +1,297 @@
+//! `net2net grow` and `net2net plan`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use net2net_core::apply::{Growth, apply};
+use net2net_core::graph::Graph;
+use net2net_core::io::write_atomic;
+use net2net_core::plan::{Mapping, Plan, Symmetry};
+use net2net_core::request::{Request, Target, request};
+use net2net_core::verify::{Evidence, OutputEvidence, grow_and_prove};
+use net2net_kernels::Context;
+use serde_json::json;
+
+use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
+use crate::compare::Exit;
+use crate::model::{Model, count, threads};
+use crate::{state_dict, verify};
+
+/// Grows a model.
+pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
+    let start = Instant::now();
+    refuse_overwriting(args)?;
+    let model = Model::open(&args.model)?;
+    warn(&model);
+    let threads = threads(args.proof.threads);
+    let batch = args.proof.samples as usize;
+    let inputs = model.inputs(batch, args.wanted.seed);
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let (plan, growth) = match &args.plan {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let plan = Plan::from_json(&text).with_context(|| path.display().to_string())?;
+            let growth = apply(&model.graph, &plan)?;
+            (plan, growth)
+        }
+        None => planned(&model, &args.wanted, threads, batch, &inputs)?,
+    };
+    let what = format!("{batch} random samples");
+    let (graph, weights) = (&model.graph, &model.weights);
+    let proved = grow_and_prove(
+        graph, &plan, &growth, weights, threads, batch, &inputs, &what,
+    )?;
+    let grown = model.grown(&plan, &growth, &proved.weights)?;
+    // What is in the file is what people go on with, so it is run too.
+    let file = verify::evidence(&model, &grown, threads, batch, args.wanted.seed)?;
+    if let [old, new] = &args.state_dict[..] {
+        state_dict::grow(&model, &growth, old, new)?;
+    }
+    grown.save(&args.output)?;
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&report(
+                args,
+                &model,
+                &growth,
+                &plan,
+                &proved.evidence,
+                &file
+            ))?
+        );
+        return Ok(Exit::Done);
+    }
+    for line in plan.describe() {
+        println!("  {line}");
+    }
+    println!("{}", change(&model.graph, growth.graph()));
+    println!(
+        "the same function: {}",
+        said(&proved.evidence.f64, &file, &what)
+    );
+    if !proved.evidence.exact {
+        println!("  noise that changes the function was asked for, so this is not exact");
+    }
+    println!(
+        "{} written in {:.1} s",
+        args.output.display(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(Exit::Done)
+}
+
+/// Writes a plan.
+pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
+    let model = Model::open(&args.model)?;
+    warn(&model);
+    let batch = args.proof.samples as usize;
+    let inputs = model.inputs(batch, args.wanted.seed);
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let threads = threads(args.proof.threads);
+    let (plan, growth) = planned(&model, &args.wanted, threads, batch, &inputs)?;
+    let text = plan.to_json()?;
+    match &args.output {
+        None => println!("{text}"),
+        Some(path) => {
+            write_atomic(path, text.as_bytes()).with_context(|| path.display().to_string())?;
+            for line in plan.describe() {
+                println!("  {line}");
+            }
+            println!("{}", change(&model.graph, growth.graph()));
+            println!(
+                "{} written; grow with: net2net grow {} --plan {} -o bigger.{}",
+                path.display(),
+                args.model.display(),
+                path.display(),
+                args.model.extension().unwrap_or_default().display()
+            );
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
+    let same = |a: &std::path::Path, b: &std::path::Path| match (a.canonicalize(), b.canonicalize())
+    {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    };
+    if same(&args.model, &args.output) {
+        bail!(
+            "the grown model would replace {}; name another file",
+            args.model.display()
+        );
+    }
+    let written = args.state_dict.get(1).into_iter().chain([&args.output]);
+    for path in written {
+        if path.exists() && !args.force {
+            bail!("{} is there already; --force overwrites it", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Says what of a model is not understood.
+pub(crate) fn warn(model: &Model) {
+    for node in model.opaque().iter().take(5) {
+        eprintln!(
+            "note: `{}` ({}) is not understood and stays as it is: {}",
+            node.node, node.operator, node.why
+        );
+    }
+    if model.opaque().len() > 5 {
+        eprintln!(
+            "note: and so are {} more nodes; see net2net inspect",
+            model.opaque().len() - 5
+        );
+    }
+}
+
+fn planned(
+    model: &Model,
+    wanted: &Wanted,
+    threads: usize,
+    batch: usize,
+    inputs: &[&[f32]],
+) -> Result<(Plan, Growth)> {
+    let asked = asked(wanted, &model.graph)?;
+    let mut cx = Context::<f32>::new(threads)?;
+    let (graph, weights) = (&model.graph, &model.weights);
+    Ok(request(
+        &mut cx,
+        graph,
+        weights,
+        &asked,
+        wanted.seed,
+        batch,
+        inputs,
+    )?)
+}
+
+/// The flags as a request.
+fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
+    let mut sizes = BTreeMap::new();
+    for text in &wanted.widen {
+        let (name, size) = text
+            .rsplit_once('=')
+            .with_context(|| format!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"))?;
+        let size = size
+            .parse()
+            .with_context(|| format!("`{size}` in `{text}` is no size"))?;
+        sizes.insert(name.to_owned(), size);
+    }
+    let target = match (&wanted.params, &wanted.flops) {
+        (Some(text), _) => Some(Target::Parameters(amount(text, graph.parameter_count())?)),
+        (None, Some(text)) => Some(Target::Flops(amount(text, graph.flops())?)),
+        (None, None) => None,
+    };
+    if !wanted.spaces.is_empty() && wanted.wider.is_none() && target.is_none() {
+        bail!(
+            "--spaces says which spaces to widen; say by how much with --wider, --params or --flops"
+        );
+    }
+    let spaces = match wanted.spaces.is_empty() {
+        true => vec!["*".to_owned()],
+        false => wanted.spaces.clone(),
+    };
+    Ok(Request {
+        widen: wanted.wider,
+        spaces,
+        sizes,
+        target,
+        round_to: wanted.round_to,
+        deepen: wanted.deeper.clone(),
+        kernel: wanted.kernel,
+        mapping: match wanted.mapping {
+            MappingArg::Random => Mapping::Random,
+            MappingArg::Uniform => Mapping::Uniform,
+        },
+        symmetry: match wanted.symmetry {
+            SymmetryArg::Even => Symmetry::Even,
+            SymmetryArg::Uneven => Symmetry::Uneven {
+                spread: wanted.strength.unwrap_or(0.5),
+            },
+            SymmetryArg::ZeroSum => Symmetry::ZeroSum {
+                std: wanted.strength.unwrap_or(0.01),
+            },
+            SymmetryArg::Incoming => Symmetry::Incoming {
+                std: wanted.strength.unwrap_or(0.01),
+            },
+        },
+    })
+}
+
+/// `2x`, `50M`, `1.5G`, `300k` or a plain number.
+fn amount(text: &str, now: u64) -> Result<u64> {
+    let wrong = || format!("`{text}` is no amount; write 2x, 300k, 50M, 1.5G or a number");
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let number: f64 = text[..split].parse().with_context(wrong)?;
+    let unit = match &text[split..] {
+        "" => 1.0,
+        "x" => now as f64,
+        "k" | "K" => 1e3,
+        "M" => 1e6,
+        "G" | "B" => 1e9,
+        _ => bail!(wrong()),
+    };
+    if !(number > 0.0 && number.is_finite()) {
+        bail!(wrong());
+    }
+    Ok((number * unit).round() as u64)
+}
+
+fn change(old: &Graph, new: &Graph) -> String {
+    let times = |old: u64, new: u64| {
+        format!(
+            "{} -> {} ({:.2}x)",
+            count(old),
+            count(new),
+            new as f64 / old.max(1) as f64
+        )
+    };
+    format!(
+        "parameters {}, operations a sample {}",
+        times(old.parameter_count(), new.parameter_count()),
+        times(old.flops(), new.flops())
+    )
+}
+
+fn said(wide: &[OutputEvidence], file: &[OutputEvidence], what: &str) -> String {
+    let worst = |all: &[OutputEvidence]| all.iter().map(|e| e.max_rel).fold(0.0, f64::max);
+    format!(
+        "largest relative difference {:.1e} in f64, {:.1e} as written, over {} on {what}",
+        worst(wide),
+        worst(file),
+        match wide.len() {
+            1 => "1 output".to_owned(),
+            n => format!("{n} outputs"),
+        }
+    )
+}
+
+fn report(
+    args: &GrowArgs,
+    model: &Model,
+    growth: &Growth,
+    plan: &Plan,
+    evidence: &Evidence,
+    file: &[OutputEvidence],
+) -> serde_json::Value {
+    let sizes =
+        |graph: &Graph| json!({ "parameters": graph.parameter_count(), "flops": graph.flops() });
+    json!({
+        "model": args.model,
+        "output": args.output,
+        "old": sizes(&model.graph),
+        "new": sizes(growth.graph()),
+        "steps": plan.describe(),
+        "plan": plan,
+        "evidence": evidence,
+        "evidence_as_written": file,
+    })
+}

@@ -1,0 +1,134 @@
+//! `net2net verify` and `net2net diff`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use net2net_core::graph::{Graph, Node};
+use net2net_core::verify::{OutputEvidence, compare};
+use net2net_core::weights::Weights;
+use net2net_kernels::Context;
+use serde_json::json;
+
+use crate::args::{DiffArgs, VerifyArgs};
+use crate::compare::Exit;
+use crate::model::{Model, count, threads};
+
+/// The largest differences between two models as they are stored, computed in f64.
+pub(crate) fn evidence(
+    old: &Model,
+    new: &Model,
+    threads: usize,
+    batch: usize,
+    seed: u64,
+) -> Result<Vec<OutputEvidence>> {
+    let names = |graph: &Graph| -> Vec<(String, Vec<usize>)> {
+        let inputs = graph.inputs().iter().map(|id| graph.get(*id));
+        inputs
+            .map(|value| (value.name.clone(), value.shape.at(batch)))
+            .collect()
+    };
+    if names(&old.graph) != names(&new.graph) {
+        bail!(
+            "the models have different inputs: {:?} against {:?}",
+            names(&old.graph),
+            names(&new.graph)
+        );
+    }
+    let inputs: Vec<Vec<f64>> = old
+        .inputs(batch, seed)
+        .iter()
+        .map(|data| data.iter().map(|x| f64::from(*x)).collect())
+        .collect();
+    let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+    let wide = |weights: &Weights<f32>| weights.cast::<f64>();
+    let (before, after) = (wide(&old.weights), wide(&new.weights));
+    let mut cx = Context::<f64>::new(threads)?;
+    let (old, new) = ((&old.graph, &before), (&new.graph, &after));
+    Ok(compare(&mut cx, old, new, batch, &inputs)?)
+}
+
+/// Compares what two models compute.
+pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
+    let (old, new) = (Model::open(&args.old)?, Model::open(&args.new)?);
+    crate::grow::warn(&old);
+    let batch = args.proof.samples as usize;
+    let all = evidence(&old, &new, threads(args.proof.threads), batch, args.seed)?;
+    let passes = |e: &OutputEvidence| e.max_rel <= args.tolerance;
+    let same = all.iter().all(passes);
+    if args.json {
+        let report = json!({ "same": same, "tolerance": args.tolerance, "f64": all });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for output in &all {
+            println!(
+                "{}: largest difference {:.1e}, {:.1e} of its largest value {:.3}",
+                output.output, output.max_abs, output.max_rel, output.scale
+            );
+        }
+    }
+    if !same {
+        bail!(
+            "the models differ by more than {:.0e} on {batch} random samples",
+            args.tolerance
+        );
+    }
+    if !args.json {
+        println!("the same function on {batch} random samples");
+    }
+    Ok(Exit::Done)
+}
+
+/// Lists what differs between two models.
+pub(crate) fn diff(args: &DiffArgs) -> Result<Exit> {
+    let (old, new) = (Model::open(&args.old)?.graph, Model::open(&args.new)?.graph);
+    println!(
+        "parameters {} -> {}, operations a sample {} -> {}",
+        count(old.parameter_count()),
+        count(new.parameter_count()),
+        count(old.flops()),
+        count(new.flops())
+    );
+    let mut lines = 0;
+    let mut say = |line: String| {
+        println!("{line}");
+        lines += 1;
+    };
+    let (before, after) = (described(&old), described(&new));
+    for (name, text) in &before {
+        match after.get(name) {
+            None => say(format!("- {name}: {text}")),
+            Some(other) if other != text => say(format!("~ {name}: {text} -> {other}")),
+            Some(_) => {}
+        }
+    }
+    for (name, text) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
+        say(format!("+ {name}: {text}"));
+    }
+    if lines == 0 {
+        println!("the architectures are the same");
+    }
+    Ok(Exit::Done)
+}
+
+/// Parameters and nodes by name, each in a few words.
+fn described(graph: &Graph) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for id in graph.parameters() {
+        let value = graph.get(id);
+        all.insert(value.name.clone(), format!("parameter {}", value.shape));
+    }
+    for id in graph.node_ids() {
+        let name = graph.node_name(id).to_owned();
+        all.insert(name, node(graph, graph.at(id)));
+    }
+    all
+}
+
+fn node(graph: &Graph, node: &Node) -> String {
+    let attributes = node.op.write();
+    let attributes: Vec<String> = attributes.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let shape = &graph.get(node.outputs[0]).shape;
+    format!("{} {shape} {}", node.op.name(), attributes.join(" "))
+        .trim_end()
+        .to_owned()
+}
