@@ -180,7 +180,7 @@ impl Maker {
     }
 
     fn blocks_of_pixels(&mut self, x: ValueId, h: usize, w: usize) -> ValueId {
-        if h % 2 == 0 && w % 2 == 0 {
+        if h.is_multiple_of(2) && w.is_multiple_of(2) {
             let y = self.layer(x, 2);
             return self.node(SpaceToDepth { blocksize: 2 }, &[y]);
         }
