@@ -215,7 +215,7 @@ fn repeated_axes_grow_and_what_they_repeat() {
          node e [N, 2, 4] = Expand(col; shape=[1, 1, 4])\nnode r [N, 2, 4] = Relu(e)
          node flat [N, 8] = Flatten(r)
          param c [8, 3]\nnode out [N, 3] = Gemm(flat, c)\noutput out\n",
-        &["a", "e:2"],
+        &["a#0", "e:2"],
     );
     assert_eq!(shape(&net, "e"), [1, 6, 8]);
 }
@@ -231,7 +231,7 @@ fn an_embedding_grows_in_its_width_and_not_in_its_words() {
 
 #[test]
 fn channels_of_blocks_of_pixels_grow_and_blocks_do_not() {
-    for (mode, expected) in [("DCR", "up"), ("CRD", "up")] {
+    for mode in ["DCR", "CRD"] {
         let text = format!(
             "graph g\ninput x [N, 2, 2, 2]\nparam a.w [12, 2, 1, 1]\nnode a [N, 12, 2, 2] = Conv(x, a.w)
              node up [N, 3, 4, 4] = DepthToSpace(a; blocksize=2, mode=\"{mode}\")
@@ -242,7 +242,7 @@ fn channels_of_blocks_of_pixels_grow_and_blocks_do_not() {
         );
         let names = growable(&net(&text).graph);
         let channels = if mode == "DCR" { "a#2" } else { "a#0" };
-        assert_eq!(names, [channels, "b"], "{expected}");
+        assert_eq!(names, [channels, "b"]);
         grows(&text, &[channels, "b"]);
         let block = if mode == "DCR" { "a#0" } else { "a#1" };
         refuses(&text, block, "blocks of pixels keep their size");
@@ -556,7 +556,7 @@ fn attributes_that_are_left_out_are_onnxs() {
          node p [N, 4, 6, 6] = Pad(r; mode=\"edge\", pads=[0, 0, 0, 0, 0, 0, 0, 0], value=0.25)\n\
          node t [N, 4, 6, 6] = Transpose(p; perm=[0, 1, 3, 2])\n\
          node k [N, 6, 6] = Take(t; axis=1, indices=[-1], keep=0)\n\
-         node s [N, 3, 6] = Slice(k; axes=[1], starts=[-1], ends=[-9223372036854775808], steps=[-2])\n\
+         node s [N, 3, 6] = Slice(k; axes=[1], ends=[-9223372036854775808], starts=[-1], steps=[-2])\n\
          output s\n";
     let graph: Graph = text.parse().unwrap();
     assert_eq!(graph.to_string(), text);

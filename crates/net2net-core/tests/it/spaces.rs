@@ -120,7 +120,6 @@ fn a_classifier_of_pixels_reads_channels_times_pixels() {
 
 #[test]
 fn channels_cut_by_a_reshape_are_factors() {
-    // A true shuffle needs a transposition, which is no operator yet.
     check(
         "graph g\ninput x [N, 2, 1, 1]\nparam p.w [6, 2, 1, 1]\nnode p [N, 6, 1, 1] = Conv(x, p.w)
          node cut [N, 2, 3, 1, 1] = Reshape(p; sizes=[2, 3, 1, 1])
