@@ -13,6 +13,7 @@ use prost::bytes::Bytes;
 use crate::error::OnnxError;
 use crate::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 use crate::tensor;
+use crate::walk::{visit, visit_mut};
 
 /// Protocol buffers are smaller than this; larger models keep their tensors beside them.
 const MAX_INLINE_BYTES: usize = (1 << 31) - (1 << 20);
@@ -91,9 +92,7 @@ impl Document {
         }
         check(graph)?;
         let mut external = External::default();
-        for tensor in tensors(graph) {
-            external.add(tensor, folder)?;
-        }
+        visit(graph, &mut |tensor| external.add(tensor, folder))?;
         Ok(Document { model, external })
     }
 
@@ -121,6 +120,12 @@ impl Document {
         found.map_or(1, crate::proto::OperatorSetIdProto::version)
     }
 
+    /// How large the model and the files beside it are.
+    pub(crate) fn bytes(&self) -> usize {
+        let beside = self.external.0.values().map(Bytes::len);
+        beside.fold(self.model.encoded_len(), usize::saturating_add)
+    }
+
     /// Writes the model whole or not at all; tensors go into `<file>.data` beside it if they were
     /// in other files before or the model would be too large for one.
     pub fn save(&self, path: &Path) -> Result<(), OnnxError> {
@@ -142,17 +147,15 @@ impl Document {
         let mut data = tempfile::NamedTempFile::new_in(folder).map_err(file_error)?;
         let mut at = 0usize;
         let graph = model.graph.get_or_insert_default();
-        let constants = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
-        let constants = constants.filter_map(|attribute| attribute.t.as_mut());
-        for tensor in graph.initializer.iter_mut().chain(constants) {
+        visit_mut(graph, &mut |tensor| {
             let Some(bytes) = tensor::payload(tensor, &self.external)? else {
-                continue;
+                return Ok(());
             };
             if bytes.len() < EXTERNAL_BYTES_MIN {
                 tensor.raw_data = Some(bytes);
                 tensor.data_location = None;
                 tensor.external_data.clear();
-                continue;
+                return Ok(());
             }
             let start = at.next_multiple_of(ALIGNMENT);
             data.write_all(&vec![0; start - at]).map_err(file_error)?;
@@ -172,7 +175,8 @@ impl Document {
                     value: Some(value),
                 })
                 .collect();
-        }
+            Ok(())
+        })?;
         data.as_file().sync_all().map_err(file_error)?;
         #[cfg(unix)]
         {
@@ -233,11 +237,17 @@ fn map(path: &Path) -> Result<Bytes, OnnxError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(error)?;
-    if file.metadata().map_err(error)?.is_dir() {
-        let source = std::io::Error::other("it is a folder");
-        return Err(error(source));
+    // Before it is opened: a pipe that nobody writes to would be waited for without end.
+    let kind = path.metadata().map_err(error)?;
+    if !kind.is_file() {
+        let what = if kind.is_dir() {
+            "it is a folder"
+        } else {
+            "it is not a file of data"
+        };
+        return Err(error(std::io::Error::other(what)));
     }
+    let file = File::open(path).map_err(error)?;
     // SAFETY: the map is only read. Another process that cuts the file short meanwhile would end
     // this one with a signal, as for any program that maps files; nothing is written through it.
     let map = unsafe { Mmap::map(&file) }.map_err(error)?;
@@ -276,13 +286,6 @@ fn refuse_foreign(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
     })
 }
 
-/// Initialisers and the tensors of constants of the main graph.
-fn tensors(graph: &GraphProto) -> impl Iterator<Item = &TensorProto> {
-    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
-    let constants = attributes.filter_map(|attribute| attribute.t.as_ref());
-    graph.initializer.iter().chain(constants)
-}
-
 /// A node's name for messages.
 pub(crate) fn node_name(node: &NodeProto) -> String {
     match (node.name(), node.output.first()) {
@@ -292,7 +295,7 @@ pub(crate) fn node_name(node: &NodeProto) -> String {
 }
 
 /// Values are made once and before they are read.
-fn check(graph: &GraphProto) -> Result<(), OnnxError> {
+pub(crate) fn check(graph: &GraphProto) -> Result<(), OnnxError> {
     let mut known: HashSet<&str> = HashSet::new();
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, node) in graph.node.iter().enumerate() {
@@ -306,6 +309,7 @@ fn check(graph: &GraphProto) -> Result<(), OnnxError> {
             let why = "an initialiser has no name".to_owned();
             return Err(OnnxError::Graph { why });
         }
+        tensor::sizes(tensor)?;
         known.insert(tensor.name());
     }
     for sparse in &graph.sparse_initializer {

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 pub(crate) const BATCH: i64 = 1_000_003;
 /// More numbers than this are data and no shape.
 pub(crate) const MAX_NUMBERS: usize = 1 << 16;
+/// More axes than this are a broken file.
+pub(crate) const MAX_RANK: usize = 64;
 
 /// A small tensor whose numbers are known. Integers are exact up to 2^53 and saturate beyond.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +23,17 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn new(dims: Vec<usize>, numbers: Vec<f64>, integer: bool) -> Option<Known> {
-        let count = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
-        (count == numbers.len() && count <= MAX_NUMBERS).then_some(Known {
+        let count = elements(&dims)?;
+        (count == numbers.len()).then_some(Known {
             dims,
             numbers,
             integer,
         })
+    }
+
+    /// How much work it is to read it.
+    pub(crate) fn len(&self) -> usize {
+        self.numbers.len()
     }
 
     fn vector(numbers: Vec<f64>) -> Known {
@@ -124,11 +131,14 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
         "Slice" => slice(call, x),
         "Transpose" => transpose(x, call.ints.get("perm")),
         "ConstantOfShape" => {
-            let value = call.input(1).map_or(0.0, |v| v.numbers[0]);
+            let value = match call.input(1) {
+                Some(value) => *value.numbers.first()?,
+                None => 0.0,
+            };
             let dims = sizes(&x.ints())?;
-            let count = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
             let integer = call.input(1).is_some_and(|v| v.integer);
-            (count <= MAX_NUMBERS).then(|| Known::new(dims, vec![value; count], integer))?
+            let numbers = vec![value; elements(&dims)?];
+            Known::new(dims, numbers, integer)
         }
         "Range" => {
             let (start, limit, step) =
@@ -141,9 +151,8 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
         }
         "Expand" => {
             let target = sizes(&call.input(1)?.ints())?;
-            let ones = target.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
-            (ones <= MAX_NUMBERS).then_some(())?;
-            let ones = Known::new(target, vec![1.0; ones], x.integer)?;
+            let ones = vec![1.0; elements(&target)?];
+            let ones = Known::new(target, ones, x.integer)?;
             broadcast(x, &ones, x.integer, |a, _| a)
         }
         _ => None,
@@ -152,6 +161,15 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
 
 fn scalar(x: &Known) -> Option<f64> {
     (x.numbers.len() == 1).then(|| x.numbers[0])
+}
+
+/// The number of elements of few axes and few numbers. Axes without any count as one each, so
+/// that no product of a part of the sizes overflows either.
+fn elements(dims: &[usize]) -> Option<usize> {
+    let bound = dims
+        .iter()
+        .try_fold(1usize, |n, d| n.checked_mul((*d).max(1)))?;
+    (dims.len() <= MAX_RANK && bound <= MAX_NUMBERS).then(|| dims.iter().product())
 }
 
 fn sizes(ints: &[i64]) -> Option<Vec<usize>> {
@@ -218,9 +236,7 @@ fn broadcast(a: &Known, b: &Known, integer: bool, f: impl Fn(f64, f64) -> f64) -
             _ => return None,
         }
     }
-    let count: usize = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
-    (count <= MAX_NUMBERS).then_some(())?;
-    let numbers = (0..count).map(|index| {
+    let numbers = (0..elements(&dims)?).map(|index| {
         let (mut rest, mut at, mut stride) = (index, [0, 0], [1, 1]);
         for axis in (0..rank).rev() {
             let position = rest % dims[axis];
@@ -243,6 +259,7 @@ fn broadcast(a: &Known, b: &Known, integer: bool, f: impl Fn(f64, f64) -> f64) -
 fn squeeze(x: &Known, axes: Option<Vec<i64>>) -> Option<Known> {
     let rank = x.dims.len();
     let dropped: Vec<usize> = match axes {
+        Some(axes) if axes.len() > MAX_RANK => return None,
         Some(axes) => axes
             .iter()
             .map(|a| axis_of(*a, rank))
@@ -257,6 +274,7 @@ fn squeeze(x: &Known, axes: Option<Vec<i64>>) -> Option<Known> {
 
 fn unsqueeze(x: &Known, axes: &[i64]) -> Option<Known> {
     let rank = x.dims.len() + axes.len();
+    (rank <= MAX_RANK).then_some(())?;
     let new: Vec<usize> = axes
         .iter()
         .map(|a| axis_of(*a, rank))
@@ -273,6 +291,7 @@ fn unsqueeze(x: &Known, axes: &[i64]) -> Option<Known> {
 }
 
 fn reshape(x: &Known, target: &[i64]) -> Option<Known> {
+    (target.len() <= MAX_RANK).then_some(())?;
     let mut dims = Vec::new();
     for (axis, size) in target.iter().enumerate() {
         dims.push(match size {
@@ -282,7 +301,8 @@ fn reshape(x: &Known, target: &[i64]) -> Option<Known> {
         });
     }
     if let Some(free) = dims.iter().position(|d| *d == 0) {
-        let known: usize = dims.iter().filter(|d| **d != 0).product();
+        let mut known = dims.iter().filter(|d| **d != 0);
+        let known = known.try_fold(1usize, |n, d| n.checked_mul(*d))?;
         dims[free] = x.numbers.len().checked_div(known)?;
     }
     Known::new(dims, x.numbers.clone(), x.integer)
@@ -293,7 +313,8 @@ fn concat(call: &Call<'_>) -> Option<Known> {
     let mut numbers = Vec::new();
     for input in &call.inputs {
         let part = (*input)?;
-        (part.dims.len() == 1).then_some(())?;
+        let total = numbers.len() + part.len();
+        (part.dims.len() == 1 && total <= MAX_NUMBERS).then_some(())?;
         numbers.extend(&part.numbers);
     }
     let integer = call.input(0)?.integer;
@@ -350,7 +371,7 @@ fn slice(call: &Call<'_>, x: &Known) -> Option<Known> {
     while (step > 0 && at < end) || (step < 0 && at > end) {
         numbers.extend(x.numbers.get(at as usize * row..(at as usize + 1) * row)?);
         rows += 1;
-        at += step;
+        at = at.saturating_add(step);
     }
     let mut dims = x.dims.clone();
     dims[0] = rows;

@@ -13,6 +13,7 @@ mod fold;
 pub mod import;
 pub mod proto;
 pub mod tensor;
+mod walk;
 
 pub use document::Document;
 pub use error::OnnxError;

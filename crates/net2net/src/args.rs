@@ -223,7 +223,7 @@ pub(crate) struct GrowArgs {
     #[command(flatten)]
     pub(crate) wanted: Wanted,
     /// Grow by a plan that `net2net plan` wrote
-    #[arg(long, value_name = "PLAN", conflicts_with_all = ["wider", "widen", "params", "flops", "deeper", "spaces"])]
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["wider", "widen", "params", "flops", "deeper", "spaces", "kernel", "round_to"])]
     pub(crate) plan: Option<PathBuf>,
     /// Also grow a PyTorch state dict (safetensors) whose names are the model's
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use net2net_core::apply::{Growth, apply};
 use net2net_core::graph::Graph;
 use net2net_core::io::write_atomic;
 use net2net_core::plan::{Mapping, Plan, Symmetry};
-use net2net_core::request::{Request, Target, request};
+use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::{Evidence, OutputEvidence, grow_and_prove};
 use net2net_kernels::Context;
 use serde_json::json;
@@ -17,6 +18,7 @@ use serde_json::json;
 use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
 use crate::model::{Model, count, threads};
+use crate::output::say;
 use crate::{state_dict, verify};
 
 /// Grows a model.
@@ -24,15 +26,20 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     let start = Instant::now();
     refuse_overwriting(args)?;
     let model = Model::open(&args.model)?;
+    // Before hours of work, not after.
+    model.check_extension(&args.output)?;
     warn(&model);
     let threads = threads(args.proof.threads);
     let batch = args.proof.samples as usize;
-    let inputs = model.inputs(batch, args.wanted.seed);
+    let inputs = model.inputs(batch, args.wanted.seed)?;
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let (plan, growth) = match &args.plan {
         Some(path) => {
             let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let plan = Plan::from_json(&text).with_context(|| path.display().to_string())?;
+            let plan = Plan::from_json(&text).with_context(|| {
+                let path = path.display();
+                format!("{path} is no plan; `net2net plan MODEL --wider 1.5 -o {path}` writes one")
+            })?;
             let growth = apply(&model.graph, &plan)?;
             (plan, growth)
         }
@@ -51,7 +58,7 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     }
     grown.save(&args.output)?;
     if args.json {
-        println!(
+        say!(
             "{}",
             serde_json::to_string_pretty(&report(
                 args,
@@ -65,17 +72,17 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     for line in plan.describe() {
-        println!("  {line}");
+        say!("  {line}");
     }
-    println!("{}", change(&model.graph, growth.graph()));
-    println!(
+    say!("{}", change(&model.graph, growth.graph()));
+    say!(
         "the same function: {}",
         said(&proved.evidence.f64, &file, &what)
     );
     if !proved.evidence.exact {
-        println!("  noise that changes the function was asked for, so this is not exact");
+        say!("  noise that changes the function was asked for, so this is not exact");
     }
-    println!(
+    say!(
         "{} written in {:.1} s",
         args.output.display(),
         start.elapsed().as_secs_f64()
@@ -85,23 +92,32 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
 
 /// Writes a plan.
 pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
+    if let Some(path) = &args.output {
+        folder_of(path)?;
+        if same(&args.model, path) {
+            bail!(
+                "the plan would replace {}; name another file",
+                path.display()
+            );
+        }
+    }
     let model = Model::open(&args.model)?;
     warn(&model);
     let batch = args.proof.samples as usize;
-    let inputs = model.inputs(batch, args.wanted.seed);
+    let inputs = model.inputs(batch, args.wanted.seed)?;
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let threads = threads(args.proof.threads);
     let (plan, growth) = planned(&model, &args.wanted, threads, batch, &inputs)?;
     let text = plan.to_json()?;
     match &args.output {
-        None => println!("{text}"),
+        None => say!("{text}"),
         Some(path) => {
             write_atomic(path, text.as_bytes()).with_context(|| path.display().to_string())?;
             for line in plan.describe() {
-                println!("  {line}");
+                say!("  {line}");
             }
-            println!("{}", change(&model.graph, growth.graph()));
-            println!(
+            say!("{}", change(&model.graph, growth.graph()));
+            say!(
                 "{} written; grow with: net2net grow {} --plan {} -o bigger.{}",
                 path.display(),
                 args.model.display(),
@@ -113,12 +129,14 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
-    let same = |a: &std::path::Path, b: &std::path::Path| match (a.canonicalize(), b.canonicalize())
-    {
+fn same(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => false,
-    };
+    }
+}
+
+fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
     if same(&args.model, &args.output) {
         bail!(
             "the grown model would replace {}; name another file",
@@ -130,6 +148,25 @@ fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
         if path.exists() && !args.force {
             bail!("{} is there already; --force overwrites it", path.display());
         }
+        folder_of(path)?;
+    }
+    if let [old, new] = &args.state_dict[..]
+        && (same(old, new) || same(old, &args.output) || *new == args.output)
+    {
+        bail!("{} would be written over; name another file", new.display());
+    }
+    Ok(())
+}
+
+/// Refuses a file in a folder that is not there.
+fn folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!(
+            "{} cannot be written: there is no folder {}; create it first",
+            path.display(),
+            folder.display()
+        );
     }
     Ok(())
 }
@@ -160,15 +197,14 @@ fn planned(
     let asked = asked(wanted, &model.graph)?;
     let mut cx = Context::<f32>::new(threads)?;
     let (graph, weights) = (&model.graph, &model.weights);
-    Ok(request(
-        &mut cx,
-        graph,
-        weights,
-        &asked,
-        wanted.seed,
-        batch,
-        inputs,
-    )?)
+    let planned = request(&mut cx, graph, weights, &asked, wanted.seed, batch, inputs);
+    planned.map_err(|error| match error {
+        RequestError::Refused(refusal) => anyhow!(
+            "{refusal}; `net2net inspect --all` lists all spaces and layers, and what stands in \
+             the way"
+        ),
+        error => error.into(),
+    })
 }
 
 /// The flags as a request.
@@ -180,7 +216,7 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
             .with_context(|| format!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"))?;
         let size = size
             .parse()
-            .with_context(|| format!("`{size}` in `{text}` is no size"))?;
+            .with_context(|| format!("`{size}` in `{text}` is no size; write e.g. {name}=24"))?;
         sizes.insert(name.to_owned(), size);
     }
     let target = match (&wanted.params, &wanted.flops) {
@@ -188,6 +224,19 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         (None, Some(text)) => Some(Target::Flops(amount(text, graph.flops())?)),
         (None, None) => None,
     };
+    let widths = wanted.wider.is_some() || target.is_some() || !wanted.widen.is_empty();
+    if !widths && wanted.deeper.is_empty() && wanted.spaces.is_empty() {
+        bail!(
+            "say how to grow: --wider 1.5, --widen NAME=SIZE, --params 2x, --flops 2x or --deeper \
+             NAME"
+        );
+    }
+    if let Some(factor) = wanted.wider.filter(|factor| !(*factor > 1.0)) {
+        bail!("--wider {factor} is no growth; name a factor above 1, e.g. --wider 1.5");
+    }
+    if wanted.kernel.is_some() && wanted.deeper.is_empty() {
+        bail!("--kernel is the side of inserted filters; say after which layers with --deeper");
+    }
     if !wanted.spaces.is_empty() && wanted.wider.is_none() && target.is_none() {
         bail!(
             "--spaces says which spaces to widen; say by how much with --wider, --params or --flops"

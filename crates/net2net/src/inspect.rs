@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::args::InspectArgs;
 use crate::compare::Exit;
 use crate::model::{Model, count};
+use crate::output::say;
 
 /// Shows a model.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<Exit> {
@@ -17,22 +18,24 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<Exit> {
     let graph = &model.graph;
     let spaces = Spaces::infer(graph);
     if args.json {
-        println!(
+        say!(
             "{}",
             serde_json::to_string_pretty(&as_json(&model, &spaces))?
         );
         return Ok(Exit::Done);
     }
-    println!("{}", layers(graph));
-    println!("{}", widths(graph, &spaces, args.all));
+    say!("{}", layers(graph));
+    say!("{}", widths(graph, &spaces, args.all));
     for node in model.opaque() {
-        println!(
+        say!(
             "not understood, stays as it is: `{}` ({}): {}",
-            node.node, node.operator, node.why
+            node.node,
+            node.operator,
+            node.why
         );
     }
     let (all, touched) = shares(graph, &spaces);
-    println!(
+    say!(
         "{} nodes, {} parameters, {} operations a sample; {} spaces can grow, and touch {:.0} % of \
          the parameters; {} layers can be deepened",
         graph.nodes().len(),

@@ -9,6 +9,7 @@ mod grow;
 mod inspect;
 mod machine;
 mod model;
+mod output;
 mod progress;
 mod state_dict;
 mod verify;

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use net2net_core::apply::Growth;
 use net2net_core::graph::Graph;
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
 use net2net_core::weights::{Weights, normal, stream};
-use net2net_onnx::{Document, Imported, export::export};
+use net2net_onnx::{Document, Imported, OnnxError, export::export};
 
 /// A network, its weights, and the way back to its file.
 pub(crate) struct Model {
@@ -36,7 +36,13 @@ impl Model {
                 origin: Origin::Checkpoint(Box::new(checkpoint)),
             });
         }
-        let document = Document::open(path)?;
+        let document = Document::open(path).map_err(|error| match error {
+            OnnxError::Format { .. } => anyhow!(
+                "{error}; a model is an ONNX file (from PyTorch: `torch.onnx.export(model.eval(), \
+                 example, \"model.onnx\")`) or a .safetensors file that net2net wrote"
+            ),
+            error => error.into(),
+        })?;
         Model::of(document).with_context(|| path.display().to_string())
     }
 
@@ -58,18 +64,17 @@ impl Model {
     }
 
     /// Random inputs, `batch` samples.
-    pub(crate) fn inputs(&self, batch: usize, seed: u64) -> Vec<Vec<f32>> {
+    pub(crate) fn inputs(&self, batch: usize, seed: u64) -> Result<Vec<Vec<f32>>> {
         match &self.origin {
-            Origin::Onnx(parts) => parts.1.random_inputs(batch, seed),
+            Origin::Onnx(parts) => Ok(parts.1.random_inputs(batch, seed)?),
             Origin::Checkpoint(_) => {
                 let inputs = self.graph.inputs().iter().map(|id| self.graph.get(*id));
-                inputs
-                    .map(|value| {
-                        let mut random = stream(seed, &value.name);
-                        let count = value.shape.elements(batch);
-                        (0..count).map(|_| normal(&mut random) as f32).collect()
-                    })
-                    .collect()
+                let random = inputs.map(|value| {
+                    let mut random = stream(seed, &value.name);
+                    let count = value.shape.elements(batch);
+                    (0..count).map(|_| normal(&mut random) as f32).collect()
+                });
+                Ok(random.collect())
             }
         }
     }
@@ -99,8 +104,8 @@ impl Model {
         }
     }
 
-    /// Writes the model, whole or not at all.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+    /// Refuses a path whose extension says that it is of another form.
+    pub(crate) fn check_extension(&self, path: &Path) -> Result<()> {
         let wanted = match &self.origin {
             Origin::Onnx(_) => "onnx",
             Origin::Checkpoint(_) => "safetensors",
@@ -111,6 +116,11 @@ impl Model {
                 path.display()
             );
         }
+        Ok(())
+    }
+
+    /// Writes the model, whole or not at all.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
         match &self.origin {
             Origin::Onnx(parts) => parts.0.save(path)?,
             Origin::Checkpoint(checkpoint) => checkpoint.write(path)?,

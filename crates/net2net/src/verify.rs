@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::args::{DiffArgs, VerifyArgs};
 use crate::compare::Exit;
 use crate::model::{Model, count, threads};
+use crate::output::say;
 
 /// The largest differences between two models as they are stored, computed in f64.
 pub(crate) fn evidence(
@@ -35,7 +36,7 @@ pub(crate) fn evidence(
         );
     }
     let inputs: Vec<Vec<f64>> = old
-        .inputs(batch, seed)
+        .inputs(batch, seed)?
         .iter()
         .map(|data| data.iter().map(|x| f64::from(*x)).collect())
         .collect();
@@ -57,12 +58,15 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
     let same = all.iter().all(passes);
     if args.json {
         let report = json!({ "same": same, "tolerance": args.tolerance, "f64": all });
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         for output in &all {
-            println!(
+            say!(
                 "{}: largest difference {:.1e}, {:.1e} of its largest value {:.3}",
-                output.output, output.max_abs, output.max_rel, output.scale
+                output.output,
+                output.max_abs,
+                output.max_rel,
+                output.scale
             );
         }
     }
@@ -73,7 +77,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
         );
     }
     if !args.json {
-        println!("the same function on {batch} random samples");
+        say!("the same function on {batch} random samples");
     }
     Ok(Exit::Done)
 }
@@ -81,31 +85,32 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
 /// Lists what differs between two models.
 pub(crate) fn diff(args: &DiffArgs) -> Result<Exit> {
     let (old, new) = (Model::open(&args.old)?.graph, Model::open(&args.new)?.graph);
-    println!(
+    say!(
         "parameters {} -> {}, operations a sample {} -> {}",
         count(old.parameter_count()),
         count(new.parameter_count()),
         count(old.flops()),
         count(new.flops())
     );
-    let mut lines = 0;
-    let mut say = |line: String| {
-        println!("{line}");
-        lines += 1;
-    };
+    let mut lines = Vec::new();
     let (before, after) = (described(&old), described(&new));
     for (name, text) in &before {
         match after.get(name) {
-            None => say(format!("- {name}: {text}")),
-            Some(other) if other != text => say(format!("~ {name}: {text} -> {other}")),
+            None => lines.push(format!("- {name}: {text}")),
+            Some(other) if other != text => {
+                lines.push(format!("~ {name}: {text} -> {other}"));
+            }
             Some(_) => {}
         }
     }
     for (name, text) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
-        say(format!("+ {name}: {text}"));
+        lines.push(format!("+ {name}: {text}"));
     }
-    if lines == 0 {
-        println!("the architectures are the same");
+    if lines.is_empty() {
+        lines.push("the architectures are the same".to_owned());
+    }
+    for line in lines {
+        say!("{line}");
     }
     Ok(Exit::Done)
 }

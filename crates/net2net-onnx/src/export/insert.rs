@@ -61,6 +61,9 @@ impl Writer<'_> {
                 });
             }
         }
+        if matches!(op, Op::PRelu(_)) {
+            self.lay_out_slope(&inputs);
+        }
         if matches!(op, Op::Dropout(_)) && opset >= 12 {
             attributes.remove("ratio");
         }
@@ -74,6 +77,19 @@ impl Writer<'_> {
             .iter()
             .map(|(name, value)| attribute(name, value));
         Ok(vec![node(op.name(), inputs, outputs, attributes.collect())])
+    }
+
+    /// ONNX aligns slopes with the last axis, so those of channels get an axis for each pixel axis.
+    fn lay_out_slope(&mut self, inputs: &[String]) {
+        let [x, slope] = inputs else { return };
+        let rank = |graph: &net2net_core::graph::Graph| {
+            let id = graph.find(x).ok()?;
+            Some(graph.get(id).shape.rank())
+        };
+        let rank = rank(self.growth.graph());
+        if let (Some(rank), Some(tensor)) = (rank, self.tensors.get_mut(slope)) {
+            tensor.dims.resize(rank.saturating_sub(1).max(1), 1);
+        }
     }
 
     /// A new initialiser of one number.

@@ -8,7 +8,8 @@ use net2net_core::ops::{Attribute, Attributes};
 
 use super::as_known;
 use super::builder::Builder;
-use crate::fold::BATCH;
+use super::prelu;
+use crate::fold::{BATCH, MAX_RANK};
 use crate::proto::{AttributeProto, NodeProto};
 
 /// A name that a piece reads.
@@ -29,7 +30,7 @@ pub(super) struct Piece<'a> {
     pub(super) internal: bool,
 }
 
-type Result<T> = std::result::Result<T, String>;
+pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// An attribute of a node.
 pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
@@ -183,6 +184,7 @@ pub(super) fn pieces<'a>(
                 .numbers(node, 1)?
                 .ok_or("its shape is missing")?
                 .ints();
+            few(target.len())?;
             let zero = |size: &i64| if *size == BATCH { 0 } else { *size };
             let shape = target.iter().map(zero).collect();
             attrs.insert("shape", Attribute::Ints(shape));
@@ -198,9 +200,10 @@ pub(super) fn pieces<'a>(
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
             reduce(builder, node, attrs)
         }
-        "Sum" | "Max" | "Min" => Ok(Some(chain(node, if op == "Sum" { "Add" } else { op })?)),
+        "Sum" => chain(builder, node, "Add").map(Some),
+        "Max" | "Min" => chain(builder, node, op).map(Some),
         "Cast" => cast(builder, node),
-        "PRelu" => prelu(builder, node),
+        "PRelu" => prelu::pieces(builder, node),
         "LpNormalization" => {
             drop(&mut attrs, &[]);
             one(node, op, attrs, all(node))
@@ -210,7 +213,7 @@ pub(super) fn pieces<'a>(
     }
 }
 
-fn all(node: &NodeProto) -> Vec<Name<'_>> {
+pub(super) fn all(node: &NodeProto) -> Vec<Name<'_>> {
     let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
     while names.last() == Some(&"") {
         names.pop();
@@ -222,7 +225,7 @@ fn first(node: &NodeProto, count: usize) -> Vec<Name<'_>> {
     all(node).into_iter().take(count).collect()
 }
 
-fn one<'a>(
+pub(super) fn one<'a>(
     node: &'a NodeProto,
     op: &'a str,
     attributes: Attributes,
@@ -293,7 +296,8 @@ fn auto_pad<'a>(
     if mode == "VALID" {
         return Ok(());
     }
-    if node.op_type() == "ConvTranspose" || !mode.starts_with("SAME_") {
+    let known = matches!(mode.as_str(), "SAME_UPPER" | "SAME_LOWER");
+    if node.op_type() == "ConvTranspose" || !known {
         return Err(format!("its `auto_pad` {mode} is not read"));
     }
     let input = builder.shape(node, 0)?.at(1);
@@ -313,7 +317,7 @@ fn auto_pad<'a>(
         let reach = kernel[axis]
             .saturating_sub(1)
             .saturating_mul(dilations[axis])
-            + 1;
+            .saturating_add(1);
         let covered = (outputs - 1).saturating_mul(stride).saturating_add(reach);
         let total = covered.saturating_sub(input[axis + 2]);
         let (less, more) = (total / 2, total - total / 2);
@@ -387,18 +391,18 @@ fn reshape<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<
         }
         "Unsqueeze" => {
             let axes = axes(builder)?.ok_or("its axes are missing")?;
-            let total = rank + axes.len();
+            let total = few(rank + axes.len())?;
             let new: Vec<usize> = axes
                 .iter()
                 .map(|a| counted(*a, total))
                 .collect::<Result<_>>()?;
             let mut rest = old.iter();
-            (0..total)
-                .map(|axis| match new.contains(&axis) {
-                    true => 1,
-                    false => rest.next().copied().unwrap_or(1),
-                })
-                .collect()
+            let made = (0..total).map(|axis| match new.contains(&axis) {
+                true => Some(1),
+                false => rest.next().copied(),
+            });
+            made.collect::<Option<_>>()
+                .ok_or("one of its axes is there twice")?
         }
         _ => {
             let given = match attribute(node, "shape") {
@@ -408,6 +412,7 @@ fn reshape<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<
                     .ok_or("its shape is missing")?
                     .ints(),
             };
+            few(given.len())?;
             filled(&old, &given, int(node, "allowzero", 0) != 0)?
         }
     };
@@ -427,6 +432,14 @@ fn reshape<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<
     }
     attributes.insert("sizes", Attribute::Ints(inner.to_vec()));
     one(node, "Reshape", attributes, first(node, 1))
+}
+
+/// A number of axes that a real model has.
+fn few(rank: usize) -> Result<usize> {
+    match rank <= MAX_RANK {
+        true => Ok(rank),
+        false => Err(format!("it makes a value of {rank} axes")),
+    }
 }
 
 fn shown(target: &[i64]) -> String {
@@ -578,7 +591,10 @@ fn gather<'a>(
             }
             one(node, "Take", attributes, first(node, 1))
         }
-        _ => one(node, "Gather", attributes, all(node)),
+        _ => {
+            few(rank + builder.shape(node, 1)?.rank())?;
+            one(node, "Gather", attributes, all(node))
+        }
     }
 }
 
@@ -635,7 +651,8 @@ fn resize<'a>(
         if sizes.len() != old.len() || sizes.iter().zip(&old).take(2).any(|(a, b)| a != b) {
             return Err("it scales the batch or channels".to_owned());
         }
-        attributes.insert("sizes", Attribute::Ints(sizes[2..].to_vec()));
+        let inner = sizes.get(2..).unwrap_or_default();
+        attributes.insert("sizes", Attribute::Ints(inner.to_vec()));
     }
     one(node, "Resize", attributes, first(node, 1))
 }
@@ -668,7 +685,11 @@ fn reduce<'a>(
 }
 
 /// A function of any number of operands, as one of two after the other.
-fn chain<'a>(node: &'a NodeProto, op: &'a str) -> Result<Vec<Piece<'a>>> {
+fn chain<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    op: &'a str,
+) -> Result<Vec<Piece<'a>>> {
     let (output, inputs) = (node.output.first().ok_or("it makes nothing")?, &node.input);
     let piece = |op, inputs, output: String, internal| Piece {
         op,
@@ -695,7 +716,7 @@ fn chain<'a>(node: &'a NodeProto, op: &'a str) -> Result<Vec<Piece<'a>>> {
         let name = if last {
             output.clone()
         } else {
-            format!("{output}.{}", index + 1)
+            builder.internal_name(&format!("{output}.{}", index + 1))
         };
         pieces.push(piece(
             op,
@@ -724,18 +745,4 @@ fn cast<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec
         return Err("a cast of real numbers to whole ones is not read".to_owned());
     }
     one(node, "Identity", Attributes::default(), all(node))
-}
-
-/// Slopes are given as `[C, 1, 1]`, and the graph has them as `[C]`.
-fn prelu<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
-    let slope = node.input.get(1).ok_or("its slope is missing")?;
-    if let Some(sizes) = builder.lone_initializer(slope) {
-        let rank = builder.shape(node, 0)?.rank();
-        let units: Vec<usize> = (1..sizes.len()).filter(|axis| sizes[*axis] == 1).collect();
-        if sizes.len() + 1 != rank || units.len() + 1 != sizes.len() {
-            return Err(format!("its slope {sizes:?} is not one for each channel"));
-        }
-        builder.turned(slope, slope, (0..sizes.len()).collect(), units)?;
-    }
-    one(node, "PRelu", Attributes::default(), all(node))
 }

@@ -10,9 +10,13 @@ use super::shapes::Open;
 use super::{Feed, Imported, Link, Opaque, Place, Stored, as_known, as_place};
 use crate::document::{Document, node_name};
 use crate::error::OnnxError;
-use crate::fold::{Call, Known, MAX_NUMBERS, fold};
+use crate::fold::{Call, Known, MAX_NUMBERS, MAX_RANK, fold};
 use crate::proto::{GraphProto, NodeProto, TypeProto};
 use crate::tensor;
+
+/// Numbers that folding reads and makes in all: more are no shapes but an attempt to fill the
+/// memory.
+const MAX_FOLDED: usize = 1 << 25;
 
 /// The operators of ONNX's own domains.
 fn is_own(node: &NodeProto) -> bool {
@@ -40,8 +44,13 @@ pub(super) struct Builder<'a> {
     /// The graph input that a value is a reshaped or converted copy of, by index.
     from_input: HashMap<ValueId, usize>,
     outputs: Vec<ValueId>,
+    is_output: HashSet<ValueId>,
+    /// What is left of [`MAX_FOLDED`].
+    foldable: usize,
     opaque: Vec<Opaque>,
     internal: BTreeSet<String>,
+    /// All names of the document.
+    taken: HashSet<&'a str>,
 }
 
 pub(super) fn build(document: &Document, batch_is_free: bool) -> Result<Imported, OnnxError> {
@@ -115,6 +124,14 @@ impl<'a> Builder<'a> {
             .collect();
         let tensors = source.initializer.iter();
         dtypes.extend(tensors.map(|tensor| (tensor.name(), tensor.data_type())));
+        let mut taken: HashSet<&str> = dtypes.keys().copied().collect();
+        taken.extend(
+            source
+                .node
+                .iter()
+                .flat_map(|n| &n.output)
+                .map(String::as_str),
+        );
         let initializers = source.initializer.iter().enumerate();
         Builder {
             document,
@@ -132,8 +149,11 @@ impl<'a> Builder<'a> {
             feeds: Vec::new(),
             from_input: HashMap::new(),
             outputs: Vec::new(),
+            is_output: HashSet::new(),
+            foldable: MAX_FOLDED,
             opaque: Vec::new(),
             internal: BTreeSet::new(),
+            taken,
         }
     }
 
@@ -166,7 +186,7 @@ impl<'a> Builder<'a> {
     }
 
     fn add_output(&mut self, id: ValueId) {
-        if !self.outputs.contains(&id) {
+        if self.is_output.insert(id) {
             self.outputs.push(id);
         }
     }
@@ -249,7 +269,14 @@ impl<'a> Builder<'a> {
             inputs,
             shape,
         };
-        match fold(&call) {
+        let read: usize = call.inputs.iter().flatten().map(|known| known.len()).sum();
+        if read > self.foldable {
+            return false;
+        }
+        let folded = fold(&call);
+        let made = folded.as_ref().map_or(0, Known::len);
+        self.foldable = self.foldable.saturating_sub(read.saturating_add(made));
+        match folded {
             Some(known) => {
                 self.dtypes
                     .insert(output, if known.integer { 7 } else { 1 });
@@ -309,7 +336,7 @@ impl<'a> Builder<'a> {
     fn small(&self, tensor: &crate::proto::TensorProto, reals: bool) -> Option<Known> {
         let dtype = tensor::dtype(tensor).ok()?;
         let (sizes, count) = tensor::sizes(tensor).ok()?;
-        if count > MAX_NUMBERS || (dtype.is_real() && !reals) {
+        if sizes.len() > MAX_RANK || count > MAX_NUMBERS || (dtype.is_real() && !reals) {
             return None;
         }
         let numbers = tensor::reals(tensor, &self.document.external).ok()?;
@@ -359,12 +386,26 @@ impl<'a> Builder<'a> {
         self.dtypes.get(name).copied()
     }
 
+    /// The sizes of an initialiser.
+    pub(super) fn initializer_sizes(&self, name: &str) -> Option<Vec<usize>> {
+        let index = self.initializers.get(name)?;
+        let tensor = self.document.graph().initializer.get(*index)?;
+        tensor::sizes(tensor).ok().map(|(sizes, _)| sizes)
+    }
+
     /// The sizes of an initialiser that only one node reads.
     pub(super) fn lone_initializer(&self, name: &str) -> Option<Vec<usize>> {
-        let index = self.initializers.get(name)?;
         let alone = self.readers.get(name) == Some(&1) && !self.values.contains_key(name);
-        let tensor = self.document.graph().initializer.get(*index)?;
-        alone.then(|| tensor::sizes(tensor).ok().map(|(sizes, _)| sizes))?
+        self.initializer_sizes(name).filter(|_| alone)
+    }
+
+    /// A name for a value that the document does not have, like the wanted one.
+    pub(super) fn internal_name(&mut self, wanted: &str) -> String {
+        let mut name = wanted.to_owned();
+        while self.taken.contains(name.as_str()) || self.internal.contains(&name) {
+            name.push('_');
+        }
+        name
     }
 
     /// Makes the parameter of an initialiser, turned as it is wanted.
@@ -406,6 +447,9 @@ impl<'a> Builder<'a> {
         };
         tensor::dtype(tensor).map_err(|error| error.to_string())?;
         let (sizes, _) = tensor::sizes(tensor).map_err(|error| error.to_string())?;
+        if sizes.len() > MAX_RANK {
+            return Err(format!("`{name}` has {} axes", sizes.len()));
+        }
         let kept = stored
             .perm
             .iter()
@@ -489,15 +533,18 @@ impl<'a> Builder<'a> {
                 Name::Internal(name) => self.graph.find(name).map_err(|e| e.to_string())?,
             });
         }
-        let gathers = matches!(op, Op::Gather(_));
+        let gathers = match &op {
+            Op::Gather(gather) => Some(gather.axis),
+            _ => None,
+        };
         let passes = matches!(op, Op::Identity(_) | Op::Reshape(_) | Op::Flatten(_));
         let names = piece.outputs;
         let made = self
             .graph
             .node_with_outputs(&names, op, &inputs)
             .map_err(|error| error.to_string())?;
-        if gathers {
-            let limit = self.graph.get(inputs[0]).shape.at(1)[0];
+        if let Some(axis) = gathers {
+            let limit = self.graph.get(inputs[0]).shape.at(1)[axis];
             if let Some(Feed::Index(known)) =
                 self.from_input.get(&inputs[1]).map(|i| &mut self.feeds[*i])
             {

@@ -7,11 +7,12 @@
 
 mod adapt;
 mod builder;
+mod prelu;
 mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use net2net_core::graph::{Graph, Shape};
+use net2net_core::graph::{Graph, Shape, Value};
 use net2net_core::weights::{Tensor, Weights};
 use net2net_kernels::Real;
 
@@ -19,6 +20,12 @@ use crate::document::Document;
 use crate::error::OnnxError;
 use crate::fold::Known;
 use crate::tensor;
+
+/// The most numbers of one input, in all samples.
+const MAX_INPUT: usize = 1 << 32;
+/// The most parameters of a model for each byte of it: tensors may share bytes of a file beside,
+/// but a small file must not become a large network.
+const MOST_FOR_EACH_BYTE: usize = 16;
 
 /// A document as far as it is understood.
 #[derive(Clone, Debug)]
@@ -109,6 +116,7 @@ impl Imported {
 
     /// The numbers of all parameters.
     pub fn weights<T: Real>(&self, document: &Document) -> Result<Weights<T>, OnnxError> {
+        self.check_amount(document)?;
         let mut weights = Weights::default();
         for (name, stored) in &self.parameters {
             let (sizes, numbers) = stored.read(document)?;
@@ -122,29 +130,54 @@ impl Imported {
         Ok(weights)
     }
 
+    fn check_amount(&self, document: &Document) -> Result<(), OnnxError> {
+        let elements = |id| self.graph.get(id).shape.elements(1);
+        let stored = self.graph.parameters();
+        // Those that were computed are limited where they are.
+        let stored = stored.filter(|id| {
+            let place = self.parameters.get(&self.graph.get(*id).name);
+            !matches!(place.map(|s| &s.place), Some(Place::Folded(..)))
+        });
+        let total = stored.map(elements).fold(0, usize::saturating_add);
+        let bytes = document.bytes();
+        if total > bytes.saturating_mul(MOST_FOR_EACH_BYTE) {
+            let why = format!("its tensors state {total} numbers, and it has {bytes} bytes");
+            return Err(OnnxError::Graph { why });
+        }
+        Ok(())
+    }
+
     /// Random numbers for all inputs of the graph, `batch` samples, from a seed.
-    pub fn random_inputs(&self, batch: usize, seed: u64) -> Vec<Vec<f32>> {
+    pub fn random_inputs(&self, batch: usize, seed: u64) -> Result<Vec<Vec<f32>>, OnnxError> {
         let inputs = self.graph.inputs().iter().zip(&self.feeds);
         inputs
-            .map(|(id, feed)| {
-                let value = self.graph.get(*id);
-                let mut random = net2net_core::weights::stream(seed, &value.name);
-                let count = value.shape.elements(batch);
-                (0..count)
-                    .map(|_| {
-                        let x = net2net_core::weights::normal(&mut random);
-                        match feed {
-                            Feed::Real | Feed::Island => x as f32,
-                            // The tails of the normal distribution wrap around.
-                            Feed::Index(limit) => {
-                                ((x.abs() * 1e3) as usize % (*limit).max(1)) as f32
-                            }
-                        }
-                    })
-                    .collect()
-            })
+            .map(|(id, feed)| random_input(self.graph.get(*id), *feed, batch, seed))
             .collect()
     }
+}
+
+fn random_input(value: &Value, feed: Feed, batch: usize, seed: u64) -> Result<Vec<f32>, OnnxError> {
+    let count = value.shape.elements(batch);
+    let mut numbers = Vec::new();
+    // A model states any size that it likes. What the system would grant but never have is
+    // refused too.
+    let granted = count <= MAX_INPUT && numbers.try_reserve_exact(count).is_ok();
+    if !granted {
+        return Err(OnnxError::Tensor {
+            name: value.name.clone(),
+            why: format!("{batch} samples of {} do not fit the memory", value.shape),
+        });
+    }
+    let mut random = net2net_core::weights::stream(seed, &value.name);
+    numbers.extend((0..count).map(|_| {
+        let x = net2net_core::weights::normal(&mut random);
+        match feed {
+            Feed::Real | Feed::Island => x as f32,
+            // The tails of the normal distribution wrap around.
+            Feed::Index(limit) => ((x.abs() * 1e3) as usize % limit.max(1)) as f32,
+        }
+    }));
+    Ok(numbers)
 }
 
 impl Stored {

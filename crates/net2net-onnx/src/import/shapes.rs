@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use net2net_core::graph::{Extent, Shape};
 
+use crate::fold::MAX_RANK;
 use crate::proto::{Dimension, TypeProto};
 
 /// Sizes for axes that the model leaves open, other than the batch: odd, so that they are rarely
@@ -35,6 +36,9 @@ impl Open {
     pub(super) fn input(&mut self, stated: &TypeProto) -> Option<Shape> {
         let dims = &stated.tensor_type.as_ref()?.shape.as_ref()?.dim;
         let rank = dims.len();
+        if rank > MAX_RANK {
+            return None;
+        }
         let extents = dims.iter().enumerate().map(|(axis, dim)| {
             if let Some(size) = fixed(dim) {
                 return Some(Extent::Fixed(size));
@@ -61,6 +65,9 @@ impl Open {
     /// The shape of another value, if all of its axes are known by now.
     pub(super) fn value(&self, stated: &TypeProto) -> Option<Shape> {
         let dims = &stated.tensor_type.as_ref()?.shape.as_ref()?.dim;
+        if dims.len() > MAX_RANK {
+            return None;
+        }
         let extents = dims.iter().map(|dim| match (fixed(dim), dim.dim_param()) {
             (Some(size), _) => Some(Extent::Fixed(size)),
             (None, "") => None,

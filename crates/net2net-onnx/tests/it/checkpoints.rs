@@ -37,7 +37,7 @@ fn grow(name: &str, wanted: &Request) {
         }
     }
     let weights: Weights<f32> = imported.weights(&document).unwrap();
-    let inputs = imported.random_inputs(2, 7);
+    let inputs = imported.random_inputs(2, 7).unwrap();
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let mut cx = Context::<f32>::new(2).unwrap();
     let (plan, growth) = request(&mut cx, graph, &weights, wanted, 1, 2, &inputs).unwrap();

@@ -1,4 +1,11 @@
 //! ONNX models in, grown, out again and proved the same.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod chains;
 mod checkpoints;
+mod growing;
+mod hostile;
+mod islands;
+mod models;
+mod shapes;
+mod storage;

@@ -1,0 +1,85 @@
+//! Rectifiers with a slope: ONNX aligns it with the last axis, the graph has one for each channel.
+
+use net2net_core::graph::Extent;
+use net2net_core::ops::{Attribute, Attributes};
+
+use super::adapt::{Name, Piece, Result, all, one};
+use super::builder::Builder;
+use crate::proto::NodeProto;
+
+/// Slopes are `[C, 1, 1]`, or a single number for all channels.
+pub(super) fn pieces<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let slope = node.input.get(1).ok_or("its slope is missing")?;
+    let image = builder.shape(node, 0)?;
+    let sizes = match builder.initializer_sizes(slope) {
+        Some(sizes) => sizes,
+        None => builder.shape(node, 1)?.at(1),
+    };
+    if sizes.iter().all(|size| *size == 1) {
+        return shared(builder, node, slope, sizes.len());
+    }
+    let channels_only = sizes.iter().skip(1).all(|size| *size == 1);
+    if sizes.len() + 1 != image.rank() || !channels_only {
+        return Err(format!("its slope {sizes:?} is not one for each channel"));
+    }
+    if sizes.len() > 1 {
+        if builder.lone_initializer(slope).is_none() {
+            return Err("its slope is no initialiser of its own".to_owned());
+        }
+        builder.turned(
+            slope,
+            slope,
+            (0..sizes.len()).collect(),
+            (1..sizes.len()).collect(),
+        )?;
+    }
+    one(node, "PRelu", Attributes::default(), all(node))
+}
+
+/// One slope for all channels is repeated for each.
+fn shared<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    slope: &'a str,
+    rank: usize,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let (input, output) = match (node.input.first(), node.output.first()) {
+        (Some(input), Some(output)) => (input, output),
+        _ => return Err("it has too few inputs or outputs".to_owned()),
+    };
+    let Some(Extent::Fixed(channels)) = builder.shape(node, 0)?.get(1) else {
+        return Err("its input has no channels".to_owned());
+    };
+    let mut pieces = Vec::new();
+    let mut so_far = Name::Document(slope);
+    let mut internal = |op, name: &str, value: usize, suffix: &str, so_far| {
+        let made = builder.internal_name(&format!("{output}.{suffix}"));
+        let mut attributes = Attributes::default();
+        attributes.insert(name, Attribute::Ints(vec![value as i64]));
+        pieces.push(Piece {
+            op,
+            attributes,
+            inputs: vec![so_far],
+            outputs: vec![made.clone()],
+            internal: true,
+        });
+        Name::Internal(made)
+    };
+    if rank != 1 {
+        so_far = internal("Reshape", "sizes", 1, "slope", so_far);
+    }
+    if channels != 1 {
+        so_far = internal("Expand", "shape", channels, "slopes", so_far);
+    }
+    pieces.push(Piece {
+        op: "PRelu",
+        attributes: Attributes::default(),
+        inputs: vec![Name::Document(input), so_far],
+        outputs: vec![output.clone()],
+        internal: false,
+    });
+    Ok(Some(pieces))
+}
