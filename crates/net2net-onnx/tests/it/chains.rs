@@ -1,7 +1,7 @@
 //! Layers of numbers: convolutions, normalisation, linear layers, activations.
 
-use crate::growing::grows;
 use crate::models::{Model, OPEN, float, floats, int, ints, random};
+use crate::round_trip::grows;
 
 #[test]
 fn convolutions_with_normalisation_grow_in_every_operator_set() {

@@ -2,8 +2,8 @@
 
 use net2net_onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-use crate::growing::{Grown, grows};
 use crate::models::{Model, OPEN, info, int, subgraph, text};
+use crate::round_trip::{Grown, grows};
 
 /// A model with nodes in the middle that read `relu1` and make `out`, of six channels.
 fn around(opset: i64, middle: impl Fn(Model) -> Model) -> Model {

@@ -3,9 +3,9 @@
 
 mod chains;
 mod checkpoints;
-mod growing;
 mod hostile;
 mod islands;
 mod models;
+mod round_trip;
 mod shapes;
 mod storage;

@@ -1,7 +1,7 @@
 //! Shapes that models compute, and operators that only move elements.
 
-use crate::growing::grows;
 use crate::models::{Model, OPEN, floats, int, ints, value, whole};
+use crate::round_trip::grows;
 
 fn body(opset: i64) -> Model {
     Model::new(opset)

@@ -8,8 +8,8 @@ use net2net_onnx::proto::TensorProto;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::growing::{grows, grows_at, grows_within};
 use crate::models::{Model, OPEN, entry, float_list, info, random, value, whole};
+use crate::round_trip::{grows, grows_at, grows_within};
 
 fn small() -> Model {
     Model::new(13)

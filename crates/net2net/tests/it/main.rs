@@ -3,6 +3,8 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod growing;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
