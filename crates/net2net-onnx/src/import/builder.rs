@@ -234,15 +234,7 @@ impl<'a> Builder<'a> {
         if node.op_type() == "ConstantOfShape" {
             inputs.push(value.as_ref());
         }
-        let shape = node.input.first().and_then(|name| {
-            let id = self.values.get(name.as_str());
-            let initializer = || {
-                let index = self.initializers.get(name.as_str())?;
-                Some(self.document.graph().initializer.get(*index)?.dims.clone())
-            };
-            id.map(|id| as_known(&self.graph.get(*id).shape))
-                .or_else(initializer)
-        });
+        let shape = node.input.first().and_then(|name| self.sizes_of(name));
         let call = Call {
             op: node.op_type(),
             ints,
@@ -258,6 +250,22 @@ impl<'a> Builder<'a> {
             }
             None => false,
         }
+    }
+
+    /// The sizes of a value, a constant or an initialiser, for shape arithmetic.
+    fn sizes_of(&self, name: &str) -> Option<Vec<i64>> {
+        if let Some(id) = self.values.get(name) {
+            return Some(as_known(&self.graph.get(*id).shape));
+        }
+        if let Some(known) = self.known.get(name) {
+            return Some(known.dims.iter().map(|size| *size as i64).collect());
+        }
+        let source = self.document.graph();
+        if let Some(index) = self.initializers.get(name) {
+            return Some(source.initializer.get(*index)?.dims.clone());
+        }
+        let node = source.node.get(*self.constants.get(name)?)?;
+        Some(adapt::attribute(node, "value")?.t.as_ref()?.dims.clone())
     }
 
     /// A copy of a parameter under another name is that parameter.

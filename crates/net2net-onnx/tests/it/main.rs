@@ -2,3 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod checkpoints;
+mod fixtures;
+mod growing;
