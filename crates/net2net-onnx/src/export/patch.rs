@@ -33,7 +33,7 @@ impl Writer<'_> {
                 ("Squeeze" | "Unsqueeze" | "Flatten", _) => {}
                 ("Reshape", _) => {
                     let given = self.constant_input(node, 1)?;
-                    if given.is_none() && !self.state_shapes {
+                    if given.is_none() && !self.pinned.shapes {
                         continue;
                     }
                     let target = reshaped(&input.shape, &output.shape, given.as_deref());
@@ -41,7 +41,7 @@ impl Writer<'_> {
                     self.set(node, "shape", 1, &target)?;
                 }
                 ("Expand", _) => {
-                    if self.constant_input(node, 1)?.is_none() && !self.state_shapes {
+                    if self.constant_input(node, 1)?.is_none() && !self.pinned.shapes {
                         continue;
                     }
                     let target = expanded(&input.shape, &output.shape);

@@ -6,9 +6,10 @@ use net2net_core::graph::{Graph, Shape, ValueId};
 use net2net_core::ops::Op;
 
 use super::adapt::{self, Name, Piece};
+use super::island::captured;
 use super::shapes::Open;
 use super::{Feed, Imported, Link, Opaque, Place, Stored, as_known, as_place};
-use crate::document::{Document, node_name};
+use crate::document::Document;
 use crate::error::OnnxError;
 use crate::fold::{Call, Known, MAX_NUMBERS, MAX_RANK, fold};
 use crate::proto::{GraphProto, NodeProto, TypeProto};
@@ -29,16 +30,16 @@ pub(super) struct Builder<'a> {
     pub(super) opset: i64,
     graph: Graph,
     /// Values of the graph by their names in the document.
-    values: HashMap<&'a str, ValueId>,
+    pub(super) values: HashMap<&'a str, ValueId>,
     known: HashMap<&'a str, Known>,
     /// `Constant` nodes by their outputs.
     constants: HashMap<&'a str, usize>,
-    initializers: HashMap<&'a str, usize>,
+    pub(super) initializers: HashMap<&'a str, usize>,
     /// How often each name is read.
-    readers: HashMap<&'a str, usize>,
-    stated: HashMap<&'a str, &'a TypeProto>,
-    dtypes: HashMap<&'a str, i32>,
-    open: Open,
+    pub(super) readers: HashMap<&'a str, usize>,
+    pub(super) stated: HashMap<&'a str, &'a TypeProto>,
+    pub(super) dtypes: HashMap<&'a str, i32>,
+    pub(super) open: Open,
     parameters: BTreeMap<String, Stored>,
     feeds: Vec<Feed>,
     /// The graph input that a value is a reshaped or converted copy of, by index.
@@ -47,7 +48,7 @@ pub(super) struct Builder<'a> {
     is_output: HashSet<ValueId>,
     /// What is left of [`MAX_FOLDED`].
     foldable: usize,
-    opaque: Vec<Opaque>,
+    pub(super) opaque: Vec<Opaque>,
     internal: BTreeSet<String>,
     /// All names of the document.
     taken: HashSet<&'a str>,
@@ -174,7 +175,12 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_input(&mut self, name: &'a str, shape: Shape, feed: Feed) -> Result<(), OnnxError> {
+    pub(super) fn add_input(
+        &mut self,
+        name: &'a str,
+        shape: Shape,
+        feed: Feed,
+    ) -> Result<(), OnnxError> {
         let id = self.graph.input(name, shape).map_err(|error| {
             let why = error.to_string();
             OnnxError::Graph { why }
@@ -185,7 +191,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_output(&mut self, id: ValueId) {
+    pub(super) fn add_output(&mut self, id: ValueId) {
         if self.is_output.insert(id) {
             self.outputs.push(id);
         }
@@ -254,15 +260,7 @@ impl<'a> Builder<'a> {
         if node.op_type() == "ConstantOfShape" {
             inputs.push(value.as_ref());
         }
-        let shape = node.input.first().and_then(|name| {
-            let id = self.values.get(name.as_str());
-            let initializer = || {
-                let index = self.initializers.get(name.as_str())?;
-                Some(self.document.graph().initializer.get(*index)?.dims.clone())
-            };
-            id.map(|id| as_known(&self.graph.get(*id).shape))
-                .or_else(initializer)
-        });
+        let shape = node.input.first().and_then(|name| self.sizes_of(name));
         let call = Call {
             op: node.op_type(),
             ints,
@@ -285,6 +283,22 @@ impl<'a> Builder<'a> {
             }
             None => false,
         }
+    }
+
+    /// The sizes of a value, a constant or an initialiser, for shape arithmetic.
+    fn sizes_of(&self, name: &str) -> Option<Vec<i64>> {
+        if let Some(id) = self.values.get(name) {
+            return Some(as_known(&self.graph.get(*id).shape));
+        }
+        if let Some(known) = self.known.get(name) {
+            return Some(known.dims.iter().map(|size| *size as i64).collect());
+        }
+        let source = self.document.graph();
+        if let Some(index) = self.initializers.get(name) {
+            return Some(source.initializer.get(*index)?.dims.clone());
+        }
+        let node = source.node.get(*self.constants.get(name)?)?;
+        Some(adapt::attribute(node, "value")?.t.as_ref()?.dims.clone())
     }
 
     /// A copy of a parameter under another name is that parameter.
@@ -576,60 +590,4 @@ impl<'a> Builder<'a> {
         }
         Ok(made.len())
     }
-
-    /// Leaves a node outside of the graph.
-    fn add_opaque(&mut self, node: &'a NodeProto, why: String) -> Result<(), OnnxError> {
-        self.opaque.push(Opaque {
-            node: node_name(node),
-            operator: node.op_type().to_owned(),
-            why,
-        });
-        let read: HashSet<&str> = node
-            .input
-            .iter()
-            .map(String::as_str)
-            .chain(captured(node))
-            .collect();
-        let mut read: Vec<&str> = read.into_iter().filter(|name| !name.is_empty()).collect();
-        read.sort_unstable();
-        for name in read {
-            // A parameter that it reads keeps its shape, whoever else reads it.
-            if self.initializers.contains_key(name) && self.readers.get(name) == Some(&1) {
-                continue;
-            }
-            if let Ok(id) = self.value(name) {
-                self.add_output(id);
-            }
-        }
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
-            let stated = self.stated.get(output.as_str()).copied();
-            let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
-            if let Some(shape) = stated.and_then(|stated| self.open.value(stated)) {
-                if real && !self.values.contains_key(output.as_str()) {
-                    self.add_input(output, shape, Feed::Island)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Names that the subgraphs of a node may read from outside.
-fn captured(node: &NodeProto) -> Vec<&str> {
-    let mut names = Vec::new();
-    for attribute in &node.attribute {
-        for graph in attribute
-            .g
-            .iter()
-            .map(AsRef::as_ref)
-            .chain(&attribute.graphs)
-        {
-            for inner in &graph.node {
-                names.extend(inner.input.iter().map(String::as_str));
-                names.extend(captured(inner));
-            }
-            names.extend(graph.output.iter().map(|output| output.name()));
-        }
-    }
-    names
 }

@@ -7,6 +7,8 @@
 
 mod adapt;
 mod builder;
+mod island;
+mod moves;
 mod prelu;
 mod shapes;
 

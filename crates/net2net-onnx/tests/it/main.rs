@@ -3,6 +3,8 @@
 
 mod chains;
 mod checkpoints;
+mod fixtures;
+mod growing;
 mod hostile;
 mod islands;
 mod models;
