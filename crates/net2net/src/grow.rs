@@ -134,12 +134,14 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
 fn refuse_difference(evidence: &Evidence, file: &[OutputEvidence], rounding: f64) -> Result<()> {
     let worst = file.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
     match worst {
-        Some(worst) if evidence.exact && !(worst.max_rel <= rounding) => bail!(
-            "the grown model would not be the same function once written: output `{}` differs by \
+        Some(worst) if evidence.exact && (worst.max_rel > rounding || worst.max_rel.is_nan()) => {
+            bail!(
+                "the grown model would not be the same function once written: output `{}` differs by \
              {:.1e} relative; nothing was written",
-            worst.output,
-            worst.max_rel
-        ),
+                worst.output,
+                worst.max_rel
+            )
+        }
         _ => Ok(()),
     }
 }
@@ -246,7 +248,7 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
              NAME"
         );
     }
-    if let Some(factor) = wanted.wider.filter(|factor| !(*factor > 1.0)) {
+    if let Some(factor) = wanted.wider.filter(|x| *x <= 1.0 || x.is_nan()) {
         bail!("--wider {factor} is no growth; name a factor above 1, e.g. --wider 1.5");
     }
     if wanted.kernel.is_some() && wanted.deeper.is_empty() {

@@ -36,10 +36,11 @@ impl<'a> Builder<'a> {
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             let stated = self.stated.get(output.as_str()).copied();
             let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
-            if let Some(shape) = stated.and_then(|stated| self.open.value(stated)) {
-                if real && !self.values.contains_key(output.as_str()) {
-                    self.add_input(output, shape, Feed::Island)?;
-                }
+            if let Some(shape) = stated.and_then(|stated| self.open.value(stated))
+                && real
+                && !self.values.contains_key(output.as_str())
+            {
+                self.add_input(output, shape, Feed::Island)?;
             }
         }
         Ok(())
