@@ -209,8 +209,10 @@ impl<'a> Builder<'a> {
         if matches!(node.op_type(), "Identity" | "Cast") && self.alias(node, output) {
             return true;
         }
+        // Parts of a mask, and not parameters: these are learned at any size.
+        let reals = node.op_type() == "ScatterND";
         for name in &node.input {
-            self.learn(name);
+            self.learn(name, reals);
         }
         let mut ints: HashMap<&str, Vec<i64>> = HashMap::new();
         let mut value = None;
@@ -240,8 +242,13 @@ impl<'a> Builder<'a> {
                 let index = self.initializers.get(name.as_str())?;
                 Some(self.document.graph().initializer.get(*index)?.dims.clone())
             };
+            let known = || {
+                let dims = &self.known.get(name.as_str())?.dims;
+                Some(dims.iter().map(|size| *size as i64).collect())
+            };
             id.map(|id| as_known(&self.graph.get(*id).shape))
                 .or_else(initializer)
+                .or_else(known)
         });
         let call = Call {
             op: node.op_type(),
@@ -316,8 +323,9 @@ impl<'a> Builder<'a> {
         Known::new(sizes, numbers, !dtype.is_real())
     }
 
-    /// Reads an initialiser of whole numbers, or a single real one, as known.
-    fn learn(&mut self, name: &'a str) {
+    /// Reads an initialiser of whole numbers, or a single real one, as known; `reals` of any number
+    /// if they are wanted.
+    fn learn(&mut self, name: &'a str, reals: bool) {
         if self.known.contains_key(name) {
             return;
         }
@@ -326,7 +334,7 @@ impl<'a> Builder<'a> {
         };
         let tensor = &self.document.graph().initializer[*index];
         let single = tensor.dims.iter().all(|dim| *dim == 1);
-        if let Some(known) = self.small(tensor, single) {
+        if let Some(known) = self.small(tensor, single || reals) {
             self.known.insert(name, known);
         }
     }
@@ -557,7 +565,9 @@ impl<'a> Builder<'a> {
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             let stated = self.stated.get(output.as_str()).copied();
             let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
-            if let Some(shape) = stated.and_then(|stated| self.open.value(stated)) {
+            let shape = stated.and_then(|stated| self.open.value(stated));
+            // A batch on an inner axis is more than the graph can say.
+            if let Some(shape) = shape.filter(|shape| shape.check().is_ok()) {
                 if real && !self.values.contains_key(output.as_str()) {
                     self.add_input(output, shape, Feed::Island)?;
                 }

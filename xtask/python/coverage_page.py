@@ -1,0 +1,2 @@
+def page(*_):
+    return ""
