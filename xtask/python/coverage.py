@@ -81,7 +81,7 @@ def python(script, *words):
 
 def compared(old, new):
     """What ONNX's own tools say of a grown file: how much it differs."""
-    return float(python("check_onnx.py", old, new).rsplit("by ", 1)[1])
+    return float(python("check_onnx.py", old, new).rsplit("by ", 1)[1].split()[0])
 
 
 def grown(program, old, new, *wanted):

@@ -248,7 +248,9 @@ impl Widths {
         if goal <= now {
             return Err(refusal(
                 "*",
-                format!("the network has {now} already, and {goal} are not more"),
+                format!(
+                    "the network has {now} already (with the layers that are inserted), and {goal} are not more"
+                ),
             ));
         }
         let reached = |factor: f64| -> Result<u64, RequestError> {

@@ -46,6 +46,7 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     let grown = model.grown(&plan, &growth, &proved.weights)?;
     // What is in the file is what people go on with, so it is run too.
     let file = verify::evidence(&model, &grown, threads, batch, args.wanted.seed)?;
+    refuse_difference(&proved.evidence, &file, grown.rounding())?;
     if let [old, new] = &args.state_dict[..] {
         state_dict::grow(&model, &growth, old, new)?;
     }
@@ -111,6 +112,20 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Refuses a file that does not compute what was proved: a fault in writing it.
+fn refuse_difference(evidence: &Evidence, file: &[OutputEvidence], rounding: f64) -> Result<()> {
+    let worst = file.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
+    match worst {
+        Some(worst) if evidence.exact && !(worst.max_rel <= rounding) => bail!(
+            "the grown model would not be the same function once written: output `{}` differs by \
+             {:.1e} relative; nothing was written",
+            worst.output,
+            worst.max_rel
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_overwriting(args: &GrowArgs) -> Result<()> {

@@ -49,6 +49,23 @@ impl Model {
         })
     }
 
+    /// What the rounding of the file's numbers may change, relative to an output's largest value:
+    /// half floats keep three digits, single ones seven, and deep networks lose some of them.
+    pub(crate) fn rounding(&self) -> f64 {
+        let half = |id: i32| matches!(id, 10 | 16);
+        match &self.origin {
+            Origin::Onnx(parts) => {
+                let mut tensors = parts.0.graph().initializer.iter();
+                if tensors.any(|tensor| half(tensor.data_type())) {
+                    5e-2
+                } else {
+                    1e-4
+                }
+            }
+            Origin::Checkpoint(_) => 1e-4,
+        }
+    }
+
     /// Nodes of the file that are not understood, and why.
     pub(crate) fn opaque(&self) -> &[net2net_onnx::import::Opaque] {
         match &self.origin {

@@ -3,7 +3,7 @@
 mod insert;
 mod patch;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use net2net_core::apply::{Growth, Origin};
 use net2net_core::graph::{Extent, Graph, NodeId, Shape};
@@ -28,47 +28,90 @@ pub fn export<T: Real>(
     growth: &Growth,
     weights: &Weights<T>,
 ) -> Result<Document, OnnxError> {
-    let mut last = None;
-    for state_shapes in [false, true] {
-        let writer = Writer::new(document, imported, plan, growth, state_shapes);
+    let mut pinned = Pinned::default();
+    loop {
+        let writer = Writer::new(document, imported, plan, growth, &pinned);
         let written = writer.write(weights)?;
-        match read_again(&written, growth.graph()) {
-            Ok(()) => return Ok(written),
-            Err(error) => last = Some(error),
+        match read_again(&written, imported, growth.graph(), &pinned)? {
+            None => return Ok(written),
+            Some(more) => pinned = more,
         }
     }
-    Err(last.unwrap_or(OnnxError::Graph {
-        why: "nothing was written".to_owned(),
-    }))
 }
 
-/// Reads what was written, and compares the shape of every value with the graph's.
-fn read_again(written: &Document, graph: &Graph) -> Result<(), OnnxError> {
+/// What is stated in the written model although the old one computes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Pinned {
+    /// Whether the targets of reshapes and the bounds of slices are.
+    shapes: bool,
+    /// Numbers that follow from sizes that have grown, such as the scale of an attention.
+    numbers: BTreeSet<String>,
+}
+
+/// Reads what was written and compares it with the grown graph: the shape of every value, every
+/// operator, and numbers that were computed. `Some` says what has to be stated the next time.
+fn read_again(
+    written: &Document,
+    imported: &Imported,
+    graph: &Graph,
+    pinned: &Pinned,
+) -> Result<Option<Pinned>, OnnxError> {
     let name = written.graph().name().to_owned();
-    let checked = Document::decode(
+    Document::decode(
         prost::bytes::Bytes::from(prost::Message::encode_to_vec(&stripped(written))),
         std::path::Path::new(&name),
         std::path::Path::new(""),
-    );
-    checked?;
+    )?;
+    let mut more = pinned.clone();
     let again = Imported::read(written)?;
-    for id in graph.value_ids() {
-        let value = graph.get(id);
-        let fault = |why: String| OnnxError::Export {
-            name: value.name.clone(),
-            why,
-        };
-        let found = again.graph.find(&value.name);
-        let found =
-            found.map_err(|_| fault("it is lost when the file is read again".to_owned()))?;
-        let (shape, wanted) = (&again.graph.get(found).shape, &value.shape);
-        if !same_shape(shape, wanted) {
-            return Err(fault(format!(
-                "it is {shape} when read again, not {wanted}"
-            )));
+    for (name, stored) in &imported.parameters {
+        let now = again.parameters.get(name).map(|stored| &stored.place);
+        if matches!(stored.place, Place::Folded(..)) && now.is_some_and(|now| *now != stored.place)
+        {
+            more.numbers.insert(name.clone());
         }
     }
-    Ok(())
+    if more != *pinned {
+        return Ok(Some(more));
+    }
+    match difference(&again.graph, graph, pinned) {
+        None => Ok(None),
+        Some(_) if !pinned.shapes => {
+            more.shapes = true;
+            Ok(Some(more))
+        }
+        Some((name, why)) => Err(OnnxError::Export { name, why }),
+    }
+}
+
+/// The first value that is not as it is in the grown graph.
+fn difference(found: &Graph, wanted: &Graph, pinned: &Pinned) -> Option<(String, String)> {
+    let inputs = |graph: &Graph| -> Vec<Shape> {
+        let inputs = graph.inputs().iter();
+        inputs.map(|id| graph.get(*id).shape.clone()).collect()
+    };
+    // With the batch free in one and fixed in the other, reshapes are stated differently.
+    let comparable = inputs(found) == inputs(wanted);
+    for id in wanted.value_ids() {
+        let value = wanted.get(id);
+        let Ok(other) = found.find(&value.name) else {
+            if pinned.numbers.contains(&value.name) {
+                continue;
+            }
+            return Some((value.name.clone(), "it is lost when read again".to_owned()));
+        };
+        let (shape, expected) = (&found.get(other).shape, &value.shape);
+        if !same_shape(shape, expected) {
+            let why = format!("it is {shape} when read again, not {expected}");
+            return Some((value.name.clone(), why));
+        }
+        let op = |graph: &Graph, id| graph.producer(id).map(|node| graph.at(node).op.clone());
+        if comparable && op(found, other) != op(wanted, id) {
+            let why = "its operator is another one when read again".to_owned();
+            return Some((value.name.clone(), why));
+        }
+    }
+    None
 }
 
 /// The batch may be free in one reading and fixed to one in the other.
@@ -93,8 +136,8 @@ struct Writer<'a> {
     growth: &'a Growth,
     /// What the makers of outputs are called now that an inserted layer has their name.
     renamed: HashMap<String, String>,
-    /// Whether shapes that the model computes are stated.
-    state_shapes: bool,
+    /// What is stated although the old model computes it.
+    pinned: &'a Pinned,
     readers: HashMap<String, usize>,
     /// Names that are taken.
     names: HashSet<String>,
@@ -110,7 +153,7 @@ impl<'a> Writer<'a> {
         imported: &'a Imported,
         plan: &Plan,
         growth: &'a Growth,
-        state_shapes: bool,
+        pinned: &'a Pinned,
     ) -> Self {
         let source = document.graph();
         let outputs: HashSet<&str> = imported
@@ -144,7 +187,7 @@ impl<'a> Writer<'a> {
             imported,
             growth,
             renamed,
-            state_shapes,
+            pinned,
             readers,
             names,
             tensors: BTreeMap::new(),
@@ -291,8 +334,14 @@ impl<'a> Writer<'a> {
                     reads.for_each(|input| input.clone_from(to));
                 }
             }
-            if name == first && old.at(before).op != new.at(after).op {
+            let follows = self.pinned.shapes && self.must_state(before, after);
+            if name == first && (follows || old.at(before).op != new.at(after).op) {
                 self.patch(&mut node, before, after)?;
+            }
+        }
+        for input in &mut node.input {
+            if self.pinned.numbers.contains(input) {
+                *input = self.pin(input)?;
             }
         }
         for output in &mut node.output {
@@ -301,6 +350,28 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(node)
+    }
+
+    /// The initialiser that states what a name stood for before growth.
+    fn pin(&mut self, name: &str) -> Result<String, OnnxError> {
+        let stated = format!("{name}.stated");
+        let place = self
+            .imported
+            .parameters
+            .get(name)
+            .map(|stored| &stored.place);
+        if let (Some(Place::Folded(sizes, numbers)), false) =
+            (place, self.tensors.contains_key(&stated))
+        {
+            let template = TensorProto {
+                data_type: Some(self.element_type()),
+                name: Some(stated.clone()),
+                ..TensorProto::default()
+            };
+            let tensor = tensor::with_numbers(&template, sizes, numbers.iter().copied())?;
+            self.tensors.insert(stated.clone(), tensor);
+        }
+        Ok(stated)
     }
 
     /// Puts grown and new tensors into the graph.

@@ -8,6 +8,7 @@ use net2net_core::ops::{Attribute, Attributes};
 
 use super::as_known;
 use super::builder::Builder;
+use super::moves::{gather, pad, resize, slice, split};
 use crate::fold::BATCH;
 use crate::proto::{AttributeProto, NodeProto};
 
@@ -29,7 +30,7 @@ pub(super) struct Piece<'a> {
     pub(super) internal: bool,
 }
 
-type Result<T> = std::result::Result<T, String>;
+pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// An attribute of a node.
 pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
@@ -38,11 +39,11 @@ pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n Attri
         .find(|attribute| attribute.name() == name)
 }
 
-fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
+pub(super) fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
     attribute(node, name).map_or(default, AttributeProto::i)
 }
 
-fn text<'n>(node: &'n NodeProto, name: &str) -> Option<&'n str> {
+pub(super) fn text<'n>(node: &'n NodeProto, name: &str) -> Option<&'n str> {
     std::str::from_utf8(attribute(node, name)?.s()).ok()
 }
 
@@ -210,7 +211,7 @@ pub(super) fn pieces<'a>(
     }
 }
 
-fn all(node: &NodeProto) -> Vec<Name<'_>> {
+pub(super) fn all(node: &NodeProto) -> Vec<Name<'_>> {
     let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
     while names.last() == Some(&"") {
         names.pop();
@@ -218,11 +219,11 @@ fn all(node: &NodeProto) -> Vec<Name<'_>> {
     names.into_iter().map(Name::Document).collect()
 }
 
-fn first(node: &NodeProto, count: usize) -> Vec<Name<'_>> {
+pub(super) fn first(node: &NodeProto, count: usize) -> Vec<Name<'_>> {
     all(node).into_iter().take(count).collect()
 }
 
-fn one<'a>(
+pub(super) fn one<'a>(
     node: &'a NodeProto,
     op: &'a str,
     attributes: Attributes,
@@ -241,7 +242,7 @@ fn one<'a>(
     }]))
 }
 
-fn counted(axis: i64, rank: usize) -> Result<usize> {
+pub(super) fn counted(axis: i64, rank: usize) -> Result<usize> {
     let counted = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(counted)
         .ok()
@@ -468,176 +469,6 @@ fn filled(old: &[i64], given: &[i64], zero_is_zero: bool) -> Result<Vec<i64>> {
         return Err(format!("{} cannot become {given:?}", shown(old)));
     }
     Ok(target)
-}
-
-fn slice<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
-    let rank = builder.shape(node, 0)?.rank();
-    let list = |name: &str, input: usize| match attribute(node, name) {
-        Some(list) => Ok(Some(list.ints.clone())),
-        None => Ok::<_, String>(builder.numbers(node, input)?.map(|known| known.ints())),
-    };
-    let starts = list("starts", 1)?.ok_or("its starts are missing")?;
-    let ends = list("ends", 2)?.ok_or("its ends are missing")?;
-    let axes = list("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = match attribute(node, "starts") {
-        Some(_) => None,
-        None => list("steps", 4)?,
-    };
-    let counted_axes = axes.iter().map(|a| Ok(counted(*a, rank)? as i64));
-    let mut attributes = Attributes::default();
-    let axes = counted_axes.collect::<Result<Vec<i64>>>()?;
-    attributes.insert("axes", Attribute::Ints(axes));
-    attributes.insert("starts", Attribute::Ints(starts));
-    attributes.insert("ends", Attribute::Ints(ends));
-    if let Some(steps) = steps {
-        attributes.insert("steps", Attribute::Ints(steps));
-    }
-    one(node, "Slice", attributes, first(node, 1))
-}
-
-fn split<'a>(builder: &mut Builder<'a>, node: &'a NodeProto) -> Result<Option<Vec<Piece<'a>>>> {
-    let shape = builder.shape(node, 0)?;
-    let axis = counted(int(node, "axis", 0), shape.rank())?;
-    let given = match attribute(node, "split") {
-        Some(split) => Some(split.ints.clone()),
-        None => builder.numbers(node, 1)?.map(|known| known.ints()),
-    };
-    let parts = match given {
-        Some(parts) => parts,
-        None => {
-            let size = shape.at(1)[axis];
-            let part = size.div_ceil(node.output.len().max(1));
-            let left = |i: usize| part.min(size.saturating_sub(i * part)) as i64;
-            (0..node.output.len()).map(left).collect()
-        }
-    };
-    let mut attributes = Attributes::default();
-    attributes.insert("axis", Attribute::Int(axis as i64));
-    attributes.insert("split", Attribute::Ints(parts));
-    one(node, "Split", attributes, first(node, 1))
-}
-
-fn pad<'a>(
-    builder: &mut Builder<'a>,
-    node: &'a NodeProto,
-    mut attributes: Attributes,
-) -> Result<Option<Vec<Piece<'a>>>> {
-    let rank = builder.shape(node, 0)?.rank();
-    let given = match attribute(node, "pads") {
-        Some(pads) => pads.ints.clone(),
-        None => builder
-            .numbers(node, 1)?
-            .ok_or("its pads are missing")?
-            .ints(),
-    };
-    let axes = match builder.numbers(node, 3)? {
-        Some(known) => {
-            let axes = known.ints();
-            axes.iter()
-                .map(|a| counted(*a, rank))
-                .collect::<Result<Vec<_>>>()?
-        }
-        None => (0..rank).collect(),
-    };
-    if given.len() != 2 * axes.len() {
-        return Err(format!(
-            "{} pads do not fit {} axes",
-            given.len(),
-            axes.len()
-        ));
-    }
-    let mut pads = vec![0; 2 * rank];
-    for (index, axis) in axes.iter().enumerate() {
-        pads[*axis] = given[index];
-        pads[rank + axis] = given[axes.len() + index];
-    }
-    attributes.insert("pads", Attribute::Ints(pads));
-    if let Some(value) = builder
-        .numbers(node, 2)?
-        .and_then(|k| k.numbers.first().copied())
-    {
-        attributes.insert("value", Attribute::Float(value));
-    }
-    one(node, "Pad", attributes, first(node, 1))
-}
-
-/// A lookup in a table, or positions that are known.
-fn gather<'a>(
-    builder: &mut Builder<'a>,
-    node: &'a NodeProto,
-    mut attributes: Attributes,
-) -> Result<Option<Vec<Piece<'a>>>> {
-    let rank = builder.shape(node, 0)?.rank();
-    let axis = counted(int(node, "axis", 0), rank)? as i64;
-    attributes.insert("axis", Attribute::Int(axis));
-    match builder.numbers(node, 1) {
-        Ok(Some(indices)) if indices.dims.len() < 2 => {
-            attributes.insert("indices", Attribute::Ints(indices.ints()));
-            if indices.dims.is_empty() {
-                attributes.insert("keep", Attribute::Int(0));
-            }
-            one(node, "Take", attributes, first(node, 1))
-        }
-        _ => one(node, "Gather", attributes, all(node)),
-    }
-}
-
-fn resize<'a>(
-    builder: &mut Builder<'a>,
-    node: &'a NodeProto,
-    mut attributes: Attributes,
-) -> Result<Option<Vec<Piece<'a>>>> {
-    let shape = builder.shape(node, 0)?;
-    let upsample = node.op_type() == "Upsample";
-    let (scales_at, sizes_at) = match (upsample, builder.opset) {
-        (true, _) | (false, ..=10) => (1, usize::MAX),
-        _ => (2, 3),
-    };
-    for name in ["extrapolation_value", "exclude_outside", "antialias"] {
-        if int(node, name, 0) != 0 {
-            return Err(format!("its `{name}` is not read"));
-        }
-        attributes.remove(name);
-    }
-    if attribute(node, "axes").is_some()
-        || text(node, "keep_aspect_ratio_policy").is_some_and(|p| p != "stretch")
-    {
-        return Err("its axes or aspect ratio policy are not read".to_owned());
-    }
-    attributes.remove("keep_aspect_ratio_policy");
-    if upsample || builder.opset < 11 {
-        attributes.insert(
-            "coordinate_transformation_mode",
-            Attribute::Text("asymmetric".to_owned()),
-        );
-        attributes.insert("nearest_mode", Attribute::Text("floor".to_owned()));
-    }
-    let filled = |known: Option<crate::fold::Known>| known.filter(|k| !k.numbers.is_empty());
-    let scales = match attribute(node, "scales") {
-        Some(scales) => Some(scales.floats.iter().map(|x| f64::from(*x)).collect()),
-        None => filled(builder.numbers(node, scales_at)?).map(|known| known.numbers),
-    };
-    let inner = |rank: usize| rank.saturating_sub(2);
-    if let Some(scales) = scales {
-        let scales: Vec<f64> = scales;
-        if scales.len() != shape.rank() || scales.iter().take(2).any(|s| *s != 1.0) {
-            return Err("it scales the batch or channels".to_owned());
-        }
-        attributes.insert(
-            "scales",
-            Attribute::Floats(scales[scales.len() - inner(scales.len())..].to_vec()),
-        );
-    } else {
-        let sizes = filled(builder.numbers(node, sizes_at)?)
-            .ok_or("its sizes are missing")?
-            .ints();
-        let old = as_known(&shape);
-        if sizes.len() != old.len() || sizes.iter().zip(&old).take(2).any(|(a, b)| a != b) {
-            return Err("it scales the batch or channels".to_owned());
-        }
-        attributes.insert("sizes", Attribute::Ints(sizes[2..].to_vec()));
-    }
-    one(node, "Resize", attributes, first(node, 1))
 }
 
 fn reduce<'a>(

@@ -1,14 +1,15 @@
 //! Building the graph, node by node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use net2net_core::graph::{Graph, Shape, ValueId};
+use net2net_core::graph::{Extent, Graph, Shape, ValueId};
 use net2net_core::ops::Op;
 
 use super::adapt::{self, Name, Piece};
+use super::islands::captured;
 use super::shapes::Open;
 use super::{Feed, Imported, Link, Opaque, Place, Stored, as_known, as_place};
-use crate::document::{Document, node_name};
+use crate::document::Document;
 use crate::error::OnnxError;
 use crate::fold::{Call, Known, MAX_NUMBERS, fold};
 use crate::proto::{GraphProto, NodeProto, TypeProto};
@@ -23,30 +24,40 @@ fn is_own(node: &NodeProto) -> bool {
 pub(super) struct Builder<'a> {
     document: &'a Document,
     pub(super) opset: i64,
+    pub(super) reading: Reading,
     graph: Graph,
     /// Values of the graph by their names in the document.
-    values: HashMap<&'a str, ValueId>,
+    pub(super) values: HashMap<&'a str, ValueId>,
     known: HashMap<&'a str, Known>,
     /// `Constant` nodes by their outputs.
     constants: HashMap<&'a str, usize>,
-    initializers: HashMap<&'a str, usize>,
+    pub(super) initializers: HashMap<&'a str, usize>,
     /// How often each name is read.
-    readers: HashMap<&'a str, usize>,
-    stated: HashMap<&'a str, &'a TypeProto>,
-    dtypes: HashMap<&'a str, i32>,
-    open: Open,
+    pub(super) readers: HashMap<&'a str, usize>,
+    pub(super) stated: HashMap<&'a str, &'a TypeProto>,
+    pub(super) dtypes: HashMap<&'a str, i32>,
+    pub(super) open: Open,
     parameters: BTreeMap<String, Stored>,
     feeds: Vec<Feed>,
     /// The graph input that a value is a reshaped or converted copy of, by index.
     from_input: HashMap<ValueId, usize>,
     outputs: Vec<ValueId>,
-    opaque: Vec<Opaque>,
+    pub(super) opaque: Vec<Opaque>,
     internal: BTreeSet<String>,
 }
 
-pub(super) fn build(document: &Document, batch_is_free: bool) -> Result<Imported, OnnxError> {
+/// How a document is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// What the batch is.
+    pub(super) batch: Extent,
+    /// Whether a lookup of all elements in their order is a reshape.
+    pub(super) lookups: bool,
+}
+
+pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, OnnxError> {
     let source = document.graph();
-    let mut builder = Builder::new(document, batch_is_free);
+    let mut builder = Builder::new(document, reading);
     builder.add_inputs(source)?;
     let mut links = Vec::with_capacity(source.node.len());
     for (index, node) in source.node.iter().enumerate() {
@@ -85,11 +96,12 @@ pub(super) fn build(document: &Document, batch_is_free: bool) -> Result<Imported
         feeds: builder.feeds,
         opaque: builder.opaque,
         internal: builder.internal,
+        batch_axes: BTreeMap::new(),
     })
 }
 
 impl<'a> Builder<'a> {
-    fn new(document: &'a Document, batch_is_free: bool) -> Self {
+    fn new(document: &'a Document, reading: Reading) -> Self {
         let source = document.graph();
         let mut readers: HashMap<&str, usize> = HashMap::new();
         for node in &source.node {
@@ -119,6 +131,7 @@ impl<'a> Builder<'a> {
         Builder {
             document,
             opset: document.opset(),
+            reading,
             graph: Graph::new(source.name()),
             values: HashMap::new(),
             known: HashMap::new(),
@@ -127,7 +140,7 @@ impl<'a> Builder<'a> {
             readers,
             stated,
             dtypes,
-            open: Open::new(batch_is_free),
+            open: Open::new(reading.batch),
             parameters: BTreeMap::new(),
             feeds: Vec::new(),
             from_input: HashMap::new(),
@@ -154,7 +167,12 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_input(&mut self, name: &'a str, shape: Shape, feed: Feed) -> Result<(), OnnxError> {
+    pub(super) fn add_input(
+        &mut self,
+        name: &'a str,
+        shape: Shape,
+        feed: Feed,
+    ) -> Result<(), OnnxError> {
         let id = self.graph.input(name, shape).map_err(|error| {
             let why = error.to_string();
             OnnxError::Graph { why }
@@ -165,7 +183,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn add_output(&mut self, id: ValueId) {
+    pub(super) fn add_output(&mut self, id: ValueId) {
         if !self.outputs.contains(&id) {
             self.outputs.push(id);
         }
@@ -236,20 +254,7 @@ impl<'a> Builder<'a> {
         if node.op_type() == "ConstantOfShape" {
             inputs.push(value.as_ref());
         }
-        let shape = node.input.first().and_then(|name| {
-            let id = self.values.get(name.as_str());
-            let initializer = || {
-                let index = self.initializers.get(name.as_str())?;
-                Some(self.document.graph().initializer.get(*index)?.dims.clone())
-            };
-            let known = || {
-                let dims = &self.known.get(name.as_str())?.dims;
-                Some(dims.iter().map(|size| *size as i64).collect())
-            };
-            id.map(|id| as_known(&self.graph.get(*id).shape))
-                .or_else(initializer)
-                .or_else(known)
-        });
+        let shape = node.input.first().and_then(|name| self.sizes_of(name));
         let call = Call {
             op: node.op_type(),
             ints,
@@ -265,6 +270,22 @@ impl<'a> Builder<'a> {
             }
             None => false,
         }
+    }
+
+    /// The sizes of a value, a constant or an initialiser, for shape arithmetic.
+    fn sizes_of(&self, name: &str) -> Option<Vec<i64>> {
+        if let Some(id) = self.values.get(name) {
+            return Some(as_known(&self.graph.get(*id).shape));
+        }
+        if let Some(known) = self.known.get(name) {
+            return Some(known.dims.iter().map(|size| *size as i64).collect());
+        }
+        let source = self.document.graph();
+        if let Some(index) = self.initializers.get(name) {
+            return Some(source.initializer.get(*index)?.dims.clone());
+        }
+        let node = source.node.get(*self.constants.get(name)?)?;
+        Some(adapt::attribute(node, "value")?.t.as_ref()?.dims.clone())
     }
 
     /// A copy of a parameter under another name is that parameter.
@@ -537,62 +558,4 @@ impl<'a> Builder<'a> {
         }
         Ok(made.len())
     }
-
-    /// Leaves a node outside of the graph.
-    fn add_opaque(&mut self, node: &'a NodeProto, why: String) -> Result<(), OnnxError> {
-        self.opaque.push(Opaque {
-            node: node_name(node),
-            operator: node.op_type().to_owned(),
-            why,
-        });
-        let read: HashSet<&str> = node
-            .input
-            .iter()
-            .map(String::as_str)
-            .chain(captured(node))
-            .collect();
-        let mut read: Vec<&str> = read.into_iter().filter(|name| !name.is_empty()).collect();
-        read.sort_unstable();
-        for name in read {
-            // A parameter that it reads keeps its shape, whoever else reads it.
-            if self.initializers.contains_key(name) && self.readers.get(name) == Some(&1) {
-                continue;
-            }
-            if let Ok(id) = self.value(name) {
-                self.add_output(id);
-            }
-        }
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
-            let stated = self.stated.get(output.as_str()).copied();
-            let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
-            let shape = stated.and_then(|stated| self.open.value(stated));
-            // A batch on an inner axis is more than the graph can say.
-            if let Some(shape) = shape.filter(|shape| shape.check().is_ok()) {
-                if real && !self.values.contains_key(output.as_str()) {
-                    self.add_input(output, shape, Feed::Island)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Names that the subgraphs of a node may read from outside.
-fn captured(node: &NodeProto) -> Vec<&str> {
-    let mut names = Vec::new();
-    for attribute in &node.attribute {
-        for graph in attribute
-            .g
-            .iter()
-            .map(AsRef::as_ref)
-            .chain(&attribute.graphs)
-        {
-            for inner in &graph.node {
-                names.extend(inner.input.iter().map(String::as_str));
-                names.extend(captured(inner));
-            }
-            names.extend(graph.output.iter().map(|output| output.name()));
-        }
-    }
-    names
 }

@@ -1,99 +1,50 @@
-//! Real checkpoints, if they lie beside the project.
+//! Real checkpoints, if `NET2NET_CHECKPOINTS` names the folder that they lie in.
 
 use std::path::{Path, PathBuf};
 
-use net2net_core::dims::Spaces;
-use net2net_core::request::{Request, request};
-use net2net_core::verify::{TOLERANCE, compare, grow_and_prove};
-use net2net_core::weights::Weights;
-use net2net_kernels::Context;
-use net2net_onnx::export::export;
-use net2net_onnx::{Document, Imported};
+use net2net_core::request::Request;
 
-fn shared(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/checkpoints");
-    let path = root.join(name);
-    if !path.exists() {
-        eprintln!("{name} is not there, so nothing was tested with it");
+use super::growing::{self, both, deeper, wider};
+
+fn checkpoint(name: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("NET2NET_CHECKPOINTS") else {
+        eprintln!("NET2NET_CHECKPOINTS names no folder, so {name} was not grown");
         return None;
-    }
-    Some(path)
+    };
+    Some(Path::new(&folder).join(name))
 }
 
-fn grow(name: &str, wanted: &Request) {
-    let Some(path) = shared(name) else { return };
-    let document = Document::open(&path).unwrap();
-    let imported = Imported::read(&document).unwrap();
-    assert_eq!(imported.opaque, []);
-    let graph = &imported.graph;
-    for space in Spaces::infer(graph).all() {
-        if !space.sites.is_empty() {
-            eprintln!(
-                "{} {} {:?}",
-                space.name,
-                space.size,
-                space.refusal.as_ref().map(|r| &r.why)
-            );
-        }
-    }
-    let weights: Weights<f32> = imported.weights(&document).unwrap();
-    let inputs = imported.random_inputs(2, 7);
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut cx = Context::<f32>::new(2).unwrap();
-    let (plan, growth) = request(&mut cx, graph, &weights, wanted, 1, 2, &inputs).unwrap();
-    let proved = grow_and_prove(graph, &plan, &growth, &weights, 2, 2, &inputs, "random").unwrap();
-    eprintln!("{:?}", proved.evidence);
-    let written = export(&document, &imported, &plan, &growth, &proved.weights).unwrap();
-    let again = Imported::read(&written).unwrap();
-    let old: Weights<f64> = imported.weights(&document).unwrap();
-    let new: Weights<f64> = again.weights(&written).unwrap();
-    let wide: Vec<Vec<f64>> = inputs
-        .iter()
-        .map(|x| x.iter().map(|x| f64::from(*x)).collect())
-        .collect();
-    let wide: Vec<&[f64]> = wide.iter().map(Vec::as_slice).collect();
-    let mut cx = Context::<f64>::new(2).unwrap();
-    let evidence = compare(&mut cx, (graph, &old), (&again.graph, &new), 2, &wide).unwrap();
-    eprintln!("{evidence:?}");
-    for output in evidence {
-        // The shares were rounded to f32 in the file.
-        assert!(output.max_rel < 1e-4 && TOLERANCE < 1e-4, "{output:?}");
-    }
-}
-
-fn wider() -> Request {
-    Request {
-        widen: Some(1.5),
-        ..Request::default()
-    }
-}
-
-fn deeper() -> Request {
-    Request {
-        deepen: vec!["*".to_owned()],
-        ..Request::default()
+fn grow(name: &str, ways: &[Request]) {
+    let Some(path) = checkpoint(name) else { return };
+    for wanted in ways {
+        growing::grow(&path, wanted);
     }
 }
 
 #[test]
 fn a_digit_classifier_grows() {
-    grow("burn-mnist/mnist.onnx", &wider());
-    grow("burn-mnist/mnist.onnx", &deeper());
+    grow("burn-mnist/mnist.onnx", &[wider(), deeper(), both()]);
 }
 
 #[test]
 fn a_residual_network_grows() {
-    grow("resnet-cifar10/resnet20.onnx", &wider());
-    grow("resnet-cifar10/resnet20.onnx", &deeper());
+    grow("resnet-cifar10/resnet20.onnx", &[wider(), deeper(), both()]);
+}
+
+#[test]
+fn a_deep_residual_network_grows() {
+    grow("resnet-cifar10/resnet56.onnx", &[wider()]);
 }
 
 #[test]
 fn a_residual_network_of_the_other_exporter_grows() {
-    grow("resnet-cifar10/resnet20-dynamo.onnx", &wider());
-    grow("resnet-cifar10/resnet20-dynamo.onnx", &deeper());
+    grow(
+        "resnet-cifar10/resnet20-dynamo.onnx",
+        &[wider(), deeper(), both()],
+    );
 }
 
 #[test]
 fn a_transformer_grows() {
-    grow("gpt-nano-sort/gpt-nano-sort.onnx", &wider());
+    grow("gpt-nano-sort/gpt-nano-sort.onnx", &[wider()]);
 }

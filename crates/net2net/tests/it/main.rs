@@ -1,7 +1,9 @@
 //! The program from outside, as people and their shells meet it.
 
 // Helpers of tests may fail as tests do.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod onnxruntime;
 
 use std::fs;
 use std::path::Path;

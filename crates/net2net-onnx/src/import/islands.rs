@@ -1,0 +1,68 @@
+//! Nodes that are not understood, and what they touch.
+
+use std::collections::HashSet;
+
+use super::builder::Builder;
+use super::{Feed, Opaque};
+use crate::document::node_name;
+use crate::error::OnnxError;
+use crate::proto::NodeProto;
+
+impl<'a> Builder<'a> {
+    /// Leaves a node outside of the graph.
+    pub(super) fn add_opaque(&mut self, node: &'a NodeProto, why: String) -> Result<(), OnnxError> {
+        self.opaque.push(Opaque {
+            node: node_name(node),
+            operator: node.op_type().to_owned(),
+            why,
+        });
+        let read: HashSet<&str> = node
+            .input
+            .iter()
+            .map(String::as_str)
+            .chain(captured(node))
+            .collect();
+        let mut read: Vec<&str> = read.into_iter().filter(|name| !name.is_empty()).collect();
+        read.sort_unstable();
+        for name in read {
+            // A parameter that it reads keeps its shape, whoever else reads it.
+            if self.initializers.contains_key(name) && self.readers.get(name) == Some(&1) {
+                continue;
+            }
+            if let Ok(id) = self.value(name) {
+                self.add_output(id);
+            }
+        }
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            let stated = self.stated.get(output.as_str()).copied();
+            let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
+            let shape = stated.and_then(|stated| self.open.value(stated));
+            // A batch on an inner axis is more than the graph can say.
+            let free = real && !self.values.contains_key(output.as_str());
+            if let Some(shape) = shape.filter(|shape| free && shape.check().is_ok()) {
+                self.add_input(output, shape, Feed::Island)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names that the subgraphs of a node may read from outside.
+pub(super) fn captured(node: &NodeProto) -> Vec<&str> {
+    let mut names = Vec::new();
+    for attribute in &node.attribute {
+        for graph in attribute
+            .g
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(&attribute.graphs)
+        {
+            for inner in &graph.node {
+                names.extend(inner.input.iter().map(String::as_str));
+                names.extend(captured(inner));
+            }
+            names.extend(graph.output.iter().map(|output| output.name()));
+        }
+    }
+    names
+}

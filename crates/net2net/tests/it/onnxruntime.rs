@@ -1,0 +1,53 @@
+//! An implementation that we did not write has the last word: onnxruntime runs what `grow` wrote.
+//!
+//! Needs a Python with onnx and onnxruntime, named by `NET2NET_PYTHON`; `.ci/run` makes one.
+
+use std::path::Path;
+use std::process::Command;
+
+fn grow(model: &Path, output: &Path, how: &[&str]) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_net2net"));
+    program
+        .arg("grow")
+        .arg(model)
+        .arg("-o")
+        .arg(output)
+        .args(how);
+    let result = program.output().unwrap();
+    let said = String::from_utf8_lossy(&result.stderr).into_owned();
+    assert!(result.status.success(), "{}: {said}", model.display());
+}
+
+#[test]
+fn onnxruntime_computes_the_same_before_and_after_growth() {
+    let Some(python) = std::env::var_os("NET2NET_PYTHON") else {
+        eprintln!("NET2NET_PYTHON names no Python, so onnxruntime was not asked");
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "residual-torchscript",
+        "residual-dynamo",
+        "transformer-torchscript",
+        "transformer-dynamo",
+    ] {
+        let model = root.join(format!("crates/net2net-onnx/tests/fixtures/{name}.onnx"));
+        let wider = folder.path().join(format!("{name}-wider.onnx"));
+        grow(&model, &wider, &["--wider", "1.5"]);
+        let mut grown = vec![wider];
+        if name.starts_with("residual") {
+            let both = folder.path().join(format!("{name}-both.onnx"));
+            grow(&model, &both, &["--deeper", "*", "--params", "6x"]);
+            grown.push(both);
+        }
+        let mut check = Command::new(&python);
+        check
+            .arg(root.join("xtask/python/check_onnx.py"))
+            .arg(&model)
+            .args(&grown);
+        let result = check.output().unwrap();
+        let said = String::from_utf8_lossy(&result.stderr).into_owned();
+        assert!(result.status.success(), "{name}: {said}");
+    }
+}
