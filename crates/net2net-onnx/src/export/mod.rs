@@ -42,7 +42,7 @@ pub fn export<T: Real>(
 /// What is stated in the written model although the old one computes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Pinned {
-    /// Whether the targets of reshapes are.
+    /// Whether the targets of reshapes and the bounds of slices are.
     shapes: bool,
     /// Numbers that follow from sizes that have grown, such as the scale of an attention.
     numbers: BTreeSet<String>,
@@ -319,7 +319,8 @@ impl<'a> Writer<'a> {
                     reads.for_each(|input| input.clone_from(to));
                 }
             }
-            if name == first && old.at(before).op != new.at(after).op {
+            let follows = self.pinned.shapes && self.must_state(before, after);
+            if name == first && (follows || old.at(before).op != new.at(after).op) {
                 self.patch(&mut node, before, after)?;
             }
         }

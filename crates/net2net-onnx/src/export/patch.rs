@@ -1,7 +1,7 @@
 //! Attributes and constant inputs of nodes that have other sizes after growth.
 
-use net2net_core::graph::{NodeId, Shape};
-use net2net_core::ops::Attribute;
+use net2net_core::graph::{Extent, Graph, Node, NodeId, Shape};
+use net2net_core::ops::{Attribute, Op};
 
 use super::Writer;
 use super::insert::attribute;
@@ -21,9 +21,10 @@ impl Writer<'_> {
         let (old_node, new_node) = (old.at(before), new.at(after));
         let attributes = new_node.op.write();
         let earlier = old_node.op.write();
+        let all = self.pinned.shapes && self.must_state(before, after);
         let changed: Vec<(String, Attribute)> = attributes
             .iter()
-            .filter(|(name, value)| earlier.get(name) != Some(value))
+            .filter(|(name, value)| all || earlier.get(name) != Some(value))
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .collect();
         let [input, output] = [new_node.inputs[0], new_node.outputs[0]].map(|id| new.get(id));
@@ -31,17 +32,47 @@ impl Writer<'_> {
             match (node.op_type().to_owned().as_str(), name.as_str()) {
                 // These follow their input by themselves.
                 ("Squeeze" | "Unsqueeze" | "Flatten", _) => {}
+                // These do not change, and may be inputs.
+                ("Slice", "axes" | "steps") => {}
+                // A lookup that was in order: its positions would have to be computed anew.
+                ("Gather", "sizes") => {
+                    let free = [&input.name, &output.name].map(|name| self.free_axes(name));
+                    let Some(target) = reshaped(&input.shape, &output.shape, None, free) else {
+                        continue;
+                    };
+                    node.op_type = Some("Reshape".to_owned());
+                    node.attribute.clear();
+                    node.input.truncate(1);
+                    self.set(node, "shape", 1, &target)?;
+                }
                 ("Reshape", _) => {
                     let given = self.constant_input(node, 1)?;
                     if given.is_none() && !self.pinned.shapes {
                         continue;
                     }
-                    let target = reshaped(&input.shape, &output.shape, given.as_deref());
+                    let free = [&input.name, &output.name].map(|name| self.free_axes(name));
+                    let (from, to) = (&input.shape, &output.shape);
+                    let Some(target) = reshaped(from, to, given.as_deref(), free) else {
+                        continue;
+                    };
                     node.attribute.retain(|a| a.name() != "allowzero");
                     self.set(node, "shape", 1, &target)?;
                 }
                 ("Expand", _) => {
                     if self.constant_input(node, 1)?.is_none() && !self.pinned.shapes {
+                        continue;
+                    }
+                    // A constant cannot say how often a batch is repeated.
+                    let free = |name: &str, rank: usize, shape: &Shape| {
+                        let from_inside = |axis: &usize| rank - axis;
+                        let batch = usize::from(shape.get(0) == Some(Extent::Batch)) * rank;
+                        let axes = self.free_axes(name).iter().map(from_inside);
+                        axes.chain((batch > 0).then_some(batch))
+                            .collect::<Vec<usize>>()
+                    };
+                    let own = free(&input.name, input.shape.rank(), &input.shape);
+                    let made = free(&output.name, output.shape.rank(), &output.shape);
+                    if made != own {
                         continue;
                     }
                     let target = expanded(&input.shape, &output.shape);
@@ -59,8 +90,8 @@ impl Writer<'_> {
                     node.attribute.retain(|a| a.name() != "num_outputs");
                     self.set(node, "split", 1, &ints(&value))?;
                 }
-                ("Slice", "starts") => self.set(node, "starts", 1, &ints(&value))?,
-                ("Slice", "ends") => self.set(node, "ends", 2, &ints(&value))?,
+                ("Slice", "starts") => self.set_anew(node, "starts", 1, &ints(&value))?,
+                ("Slice", "ends") => self.set_anew(node, "ends", 2, &ints(&value))?,
                 ("Tile", _) => self.set(node, "repeats", 1, &ints(&value))?,
                 ("Gather", _) => self.set(node, "indices", 1, &ints(&value))?,
                 (_, name) => {
@@ -76,6 +107,25 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a node reads numbers that it computes from the sizes of what has grown.
+    pub(super) fn must_state(&self, before: NodeId, after: NodeId) -> bool {
+        let (old, new) = (
+            self.imported.graph.at(before),
+            self.growth.graph().at(after),
+        );
+        let shape = |graph: &Graph, node: &Node| graph.get(node.inputs[0]).shape.clone();
+        matches!(
+            old.op,
+            Op::Reshape(_) | Op::Expand(_) | Op::Slice(_) | Op::Split(_)
+        ) && shape(&self.imported.graph, old) != shape(self.growth.graph(), new)
+    }
+
+    /// The axes of a value that follow the batch, although it is fixed.
+    fn free_axes(&self, name: &str) -> &[usize] {
+        let axes = self.imported.batch_axes.get(name);
+        axes.map_or(&[], Vec::as_slice)
     }
 
     /// The numbers of an input, if it is a constant and not computed.
@@ -103,6 +153,20 @@ impl Writer<'_> {
         tensor
             .map(|tensor| tensor::ints(tensor, &self.document.external))
             .transpose()
+    }
+
+    /// States whole numbers unless they are stated already.
+    fn set_anew(
+        &mut self,
+        node: &mut NodeProto,
+        name: &str,
+        slot: usize,
+        numbers: &[i64],
+    ) -> Result<(), OnnxError> {
+        match self.constant_input(node, slot)? {
+            Some(given) if given == numbers => Ok(()),
+            _ => self.set(node, name, slot, numbers),
+        }
     }
 
     /// States whole numbers as the attribute that older operator sets have, if the node has it, or
@@ -154,19 +218,30 @@ fn ints(value: &Attribute) -> Vec<i64> {
 
 /// The target of a reshape. Where the model says 0 or -1 it still does; where it computes, an axis
 /// that stays as it is is 0, so that it may have any size.
-fn reshaped(input: &Shape, output: &Shape, given: Option<&[i64]>) -> Vec<i64> {
+///
+/// `moving` are axes of the input and `free` those of the output that follow the batch although it
+/// is fixed. One of the latter can be what is left; `None` if there are more.
+fn reshaped(
+    input: &Shape,
+    output: &Shape,
+    given: Option<&[i64]>,
+    [moving, free]: [&[usize]; 2],
+) -> Option<Vec<i64>> {
     let extents = output.extents().iter().enumerate();
-    extents
+    let target: Vec<i64> = extents
         .map(|(axis, extent)| {
             let size = extent.fixed().map_or(0, |size| size as i64);
             match given.and_then(|given| given.get(axis)) {
                 Some(kept @ (0 | -1)) => *kept,
                 Some(_) => size,
-                None if input.get(axis) == Some(*extent) => 0,
+                None if free.contains(&axis) => -1,
+                None if input.get(axis) == Some(*extent) && !moving.contains(&axis) => 0,
                 None => size,
             }
         })
-        .collect()
+        .collect();
+    let left = target.iter().filter(|size| **size == -1).count();
+    (left < 2).then_some(target)
 }
 
 /// The target of an expansion: an axis that stays as it is is 1.

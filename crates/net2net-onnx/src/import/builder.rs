@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use net2net_core::graph::{Graph, Shape, ValueId};
+use net2net_core::graph::{Extent, Graph, Shape, ValueId};
 use net2net_core::ops::Op;
 
 use super::adapt::{self, Name, Piece};
@@ -28,6 +28,7 @@ fn is_own(node: &NodeProto) -> bool {
 pub(super) struct Builder<'a> {
     document: &'a Document,
     pub(super) opset: i64,
+    pub(super) reading: Reading,
     graph: Graph,
     /// Values of the graph by their names in the document.
     pub(super) values: HashMap<&'a str, ValueId>,
@@ -54,9 +55,18 @@ pub(super) struct Builder<'a> {
     taken: HashSet<&'a str>,
 }
 
-pub(super) fn build(document: &Document, batch_is_free: bool) -> Result<Imported, OnnxError> {
+/// How a document is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// What the batch is.
+    pub(super) batch: Extent,
+    /// Whether a lookup of all elements in their order is a reshape.
+    pub(super) lookups: bool,
+}
+
+pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, OnnxError> {
     let source = document.graph();
-    let mut builder = Builder::new(document, batch_is_free);
+    let mut builder = Builder::new(document, reading);
     builder.add_inputs(source)?;
     let mut links = Vec::with_capacity(source.node.len());
     for (index, node) in source.node.iter().enumerate() {
@@ -95,11 +105,12 @@ pub(super) fn build(document: &Document, batch_is_free: bool) -> Result<Imported
         feeds: builder.feeds,
         opaque: builder.opaque,
         internal: builder.internal,
+        batch_axes: BTreeMap::new(),
     })
 }
 
 impl<'a> Builder<'a> {
-    fn new(document: &'a Document, batch_is_free: bool) -> Self {
+    fn new(document: &'a Document, reading: Reading) -> Self {
         let source = document.graph();
         let mut readers: HashMap<&str, usize> = HashMap::new();
         for node in &source.node {
@@ -137,6 +148,7 @@ impl<'a> Builder<'a> {
         Builder {
             document,
             opset: document.opset(),
+            reading,
             graph: Graph::new(source.name()),
             values: HashMap::new(),
             known: HashMap::new(),
@@ -145,7 +157,7 @@ impl<'a> Builder<'a> {
             readers,
             stated,
             dtypes,
-            open: Open::new(batch_is_free),
+            open: Open::new(reading.batch),
             parameters: BTreeMap::new(),
             feeds: Vec::new(),
             from_input: HashMap::new(),
@@ -235,8 +247,10 @@ impl<'a> Builder<'a> {
         if matches!(node.op_type(), "Identity" | "Cast") && self.alias(node, output) {
             return true;
         }
+        // Parts of a mask, and not parameters: these are learned at any size.
+        let reals = node.op_type() == "ScatterND";
         for name in &node.input {
-            self.learn(name);
+            self.learn(name, reals);
         }
         let mut ints: HashMap<&str, Vec<i64>> = HashMap::new();
         let mut value = None;
@@ -357,8 +371,9 @@ impl<'a> Builder<'a> {
         Known::new(sizes, numbers, !dtype.is_real())
     }
 
-    /// Reads an initialiser of whole numbers, or a single real one, as known.
-    fn learn(&mut self, name: &'a str) {
+    /// Reads an initialiser of whole numbers, or a single real one, as known; `reals` of any number
+    /// if they are wanted.
+    fn learn(&mut self, name: &'a str, reals: bool) {
         if self.known.contains_key(name) {
             return;
         }
@@ -367,7 +382,7 @@ impl<'a> Builder<'a> {
         };
         let tensor = &self.document.graph().initializer[*index];
         let single = tensor.dims.iter().all(|dim| *dim == 1);
-        if let Some(known) = self.small(tensor, single) {
+        if let Some(known) = self.small(tensor, single || reals) {
             self.known.insert(name, known);
         }
     }

@@ -38,6 +38,8 @@ impl<'a> Builder<'a> {
             let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
             if let Some(shape) = stated.and_then(|stated| self.open.value(stated))
                 && real
+                // A batch on an inner axis is more than the graph can say.
+                && shape.check().is_ok()
                 && !self.values.contains_key(output.as_str())
             {
                 self.add_input(output, shape, Feed::Island)?;

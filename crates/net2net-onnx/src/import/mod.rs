@@ -14,9 +14,11 @@ mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use net2net_core::graph::{Graph, Shape, Value};
+use net2net_core::graph::{Extent, Graph, Shape, Value};
 use net2net_core::weights::{Tensor, Weights};
 use net2net_kernels::Real;
+
+use builder::Reading;
 
 use crate::document::Document;
 use crate::error::OnnxError;
@@ -44,6 +46,9 @@ pub struct Imported {
     pub opaque: Vec<Opaque>,
     /// Values of the graph that stand for no value of the document.
     pub internal: BTreeSet<String>,
+    /// If the batch is fixed although the document leaves it open: the axes of each value whose
+    /// sizes follow it all the same.
+    pub batch_axes: BTreeMap<String, Vec<usize>>,
 }
 
 /// What became of a node of the document.
@@ -104,16 +109,37 @@ pub struct Opaque {
 impl Imported {
     /// Reads a document. Where a free batch stands in the way, it is fixed to one sample.
     pub fn read(document: &Document) -> Result<Imported, OnnxError> {
-        let free = builder::build(document, true)?;
-        if free.opaque.is_empty() {
-            return Ok(free);
+        let lookups = true;
+        let batch = Extent::Batch;
+        let free = builder::build(document, Reading { batch, lookups });
+        if free.as_ref().is_ok_and(|free| free.opaque.is_empty()) {
+            return free;
         }
-        let fixed = builder::build(document, false)?;
-        Ok(if fixed.opaque.len() < free.opaque.len() {
-            fixed
-        } else {
-            free
-        })
+        let fixed = Imported::fixed(document)?;
+        match free {
+            Ok(free) if free.opaque.len() <= fixed.opaque.len() => Ok(free),
+            _ => Ok(fixed),
+        }
+    }
+
+    /// Reads a document with one sample. What follows the batch is found by reading it with two.
+    fn fixed(document: &Document) -> Result<Imported, OnnxError> {
+        let read = |samples, lookups| {
+            let batch = Extent::Fixed(samples);
+            builder::build(document, Reading { batch, lookups })
+        };
+        let (mut one, mut two) = (read(1, true)?, read(2, true));
+        // What is in order by chance, with one sample alone, is a lookup after all.
+        if !two
+            .as_ref()
+            .is_ok_and(|two| same_operators(&one.graph, &two.graph))
+        {
+            (one, two) = (read(1, false)?, read(2, false));
+        }
+        if let Ok(two) = two {
+            one.batch_axes = following(&one.graph, &two.graph);
+        }
+        Ok(one)
     }
 
     /// The numbers of all parameters.
@@ -180,6 +206,38 @@ fn random_input(value: &Value, feed: Feed, batch: usize, seed: u64) -> Result<Ve
         }
     }));
     Ok(numbers)
+}
+
+/// Whether two readings of a document have the same nodes.
+fn same_operators(one: &Graph, other: &Graph) -> bool {
+    let names = |graph: &Graph| -> Vec<&'static str> {
+        graph.nodes().iter().map(|node| node.op.name()).collect()
+    };
+    names(one) == names(other)
+}
+
+/// The axes of each value that have another size in another reading of the same document.
+fn following(one: &Graph, other: &Graph) -> BTreeMap<String, Vec<usize>> {
+    let mut all = BTreeMap::new();
+    for value in one.values() {
+        let Ok(id) = other.find(&value.name) else {
+            continue;
+        };
+        let pairs = value
+            .shape
+            .extents()
+            .iter()
+            .zip(other.get(id).shape.extents());
+        let axes: Vec<usize> = pairs
+            .enumerate()
+            .filter(|(_, (a, b))| a != b)
+            .map(|(axis, _)| axis)
+            .collect();
+        if !axes.is_empty() {
+            all.insert(value.name.clone(), axes);
+        }
+    }
+    all
 }
 
 impl Stored {
@@ -262,7 +320,7 @@ fn permute(sizes: &[usize], numbers: &[f64], order: &[usize]) -> (Vec<usize>, Ve
 
 /// A shape as the sizes of shape arithmetic.
 fn as_known(shape: &Shape) -> Vec<i64> {
-    let size = |extent: &net2net_core::graph::Extent| match extent.fixed() {
+    let size = |extent: &Extent| match extent.fixed() {
         Some(size) => size as i64,
         None => crate::fold::BATCH,
     };

@@ -1,13 +1,13 @@
 //! Operators that change shapes and move elements. What newer versions take as a constant input is
 //! an attribute of the graph's operator.
 
-use net2net_core::graph::Extent;
+use net2net_core::graph::{Extent, Shape};
 use net2net_core::ops::{Attribute, Attributes};
 
 use super::adapt::{Piece, Result, all, attribute, counted, first, int, one, text};
 use super::as_known;
 use super::builder::Builder;
-use crate::fold::{BATCH, MAX_RANK};
+use crate::fold::{BATCH, Known, MAX_RANK};
 use crate::proto::NodeProto;
 
 /// Everything that only changes the shape.
@@ -245,7 +245,8 @@ pub(super) fn gather<'a>(
     node: &'a NodeProto,
     mut attributes: Attributes,
 ) -> Result<Option<Vec<Piece<'a>>>> {
-    let rank = builder.shape(node, 0)?.rank();
+    let shape = builder.shape(node, 0)?;
+    let rank = shape.rank();
     let axis = counted(int(node, "axis", 0), rank)? as i64;
     attributes.insert("axis", Attribute::Int(axis));
     match builder.numbers(node, 1) {
@@ -256,11 +257,24 @@ pub(super) fn gather<'a>(
             }
             one(node, "Take", attributes, first(node, 1))
         }
+        Ok(Some(indices)) if rank == 1 && builder.reading.lookups && in_order(&shape, &indices) => {
+            let sizes = indices.dims.iter().map(|size| *size as i64).collect();
+            let mut attributes = Attributes::default();
+            attributes.insert("sizes", Attribute::Ints(sizes));
+            one(node, "Reshape", attributes, first(node, 1))
+        }
         _ => {
             few(rank + builder.shape(node, 1)?.rank())?;
             one(node, "Gather", attributes, all(node))
         }
     }
+}
+
+/// Whether indices name all elements of a vector, each in its place.
+fn in_order(vector: &Shape, indices: &Known) -> bool {
+    let mut counted = indices.numbers.iter().enumerate();
+    vector.get(0) == Some(Extent::Fixed(indices.numbers.len()))
+        && counted.all(|(place, index)| *index == place as f64)
 }
 
 pub(super) fn resize<'a>(

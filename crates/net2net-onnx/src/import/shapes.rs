@@ -14,20 +14,21 @@ const OPEN_SIZES: [usize; 4] = [11, 13, 17, 19];
 const OPEN_PIXELS: usize = 64;
 
 /// How open axes are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Open {
-    /// Whether the outermost open axis of the inputs stays open.
-    pub(super) batch_is_free: bool,
+    /// What the outermost open axis of the inputs is.
+    extent: Extent,
     /// The name of the batch axis, if it has one.
     batch: Option<String>,
     sizes: HashMap<String, usize>,
 }
 
 impl Open {
-    pub(super) fn new(batch_is_free: bool) -> Open {
+    pub(super) fn new(extent: Extent) -> Open {
         Open {
-            batch_is_free,
-            ..Open::default()
+            extent,
+            batch: None,
+            sizes: HashMap::new(),
         }
     }
 
@@ -46,10 +47,10 @@ impl Open {
             let name = dim.dim_param();
             if axis == 0 && (self.batch.is_none() || self.batch.as_deref() == Some(name)) {
                 self.batch = Some(name.to_owned());
-                return Some(self.batch_extent());
+                return Some(self.extent);
             }
             if self.batch.as_deref() == Some(name) && !name.is_empty() {
-                return Some(self.batch_extent());
+                return Some(self.extent);
             }
             let next = OPEN_SIZES[self.sizes.len() % OPEN_SIZES.len()];
             let open = if rank == 4 { OPEN_PIXELS } else { next };
@@ -71,17 +72,10 @@ impl Open {
         let extents = dims.iter().map(|dim| match (fixed(dim), dim.dim_param()) {
             (Some(size), _) => Some(Extent::Fixed(size)),
             (None, "") => None,
-            (None, name) if self.batch.as_deref() == Some(name) => Some(self.batch_extent()),
+            (None, name) if self.batch.as_deref() == Some(name) => Some(self.extent),
             (None, name) => self.sizes.get(name).map(|size| Extent::Fixed(*size)),
         });
         extents.collect()
-    }
-
-    fn batch_extent(&self) -> Extent {
-        match self.batch_is_free {
-            true => Extent::Batch,
-            false => Extent::Fixed(1),
-        }
     }
 }
 

@@ -14,6 +14,12 @@ const ROUNDING: f64 = 1e-5;
 
 /// Grows a file, writes it, reads it again, and compares both in f64.
 pub fn grow(path: &Path, wanted: &Request) {
+    let folder = tempfile::tempdir().unwrap();
+    grow_to(path, wanted, &folder.path().join("grown.onnx"));
+}
+
+/// The same, and leaves the grown file.
+pub fn grow_to(path: &Path, wanted: &Request, file: &Path) {
     let document = Document::open(path).unwrap();
     let imported = Imported::read(&document).unwrap();
     assert_eq!(imported.opaque, []);
@@ -25,11 +31,9 @@ pub fn grow(path: &Path, wanted: &Request) {
     let (plan, growth) = request(&mut cx, graph, &weights, wanted, 1, 2, &inputs).unwrap();
     let proved = grow_and_prove(graph, &plan, &growth, &weights, 1, 2, &inputs, "random").unwrap();
     assert!(proved.evidence.exact);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("grown.onnx");
     let written = export(&document, &imported, &plan, &growth, &proved.weights).unwrap();
-    written.save(&file).unwrap();
-    let written = Document::open(&file).unwrap();
+    written.save(file).unwrap();
+    let written = Document::open(file).unwrap();
     let again = Imported::read(&written).unwrap();
     let (old, new): (Weights<f64>, Weights<f64>) = (
         imported.weights(&document).unwrap(),

@@ -1,6 +1,7 @@
 //! ONNX models in, grown, out again and proved the same.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod batch;
 mod chains;
 mod checkpoints;
 mod fixtures;

@@ -3,12 +3,16 @@
 //! Sizes of the batch stand for themselves as one large prime, so that ordinary arithmetic carries
 //! them through: what is a multiple of it in the end has the batch as a factor.
 
+mod moves;
+
 use std::collections::HashMap;
+
+use moves::{concat, gather, reshape, scatter, slice, squeeze, transpose, unsqueeze};
 
 /// What the batch counts as in shape arithmetic.
 pub(crate) const BATCH: i64 = 1_000_003;
 /// More numbers than this are data and no shape.
-pub(crate) const MAX_NUMBERS: usize = 1 << 16;
+pub(crate) const MAX_NUMBERS: usize = 1 << 18;
 /// More axes than this are a broken file.
 pub(crate) const MAX_RANK: usize = 64;
 
@@ -126,10 +130,11 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
         "Squeeze" => squeeze(x, call.list("axes", 1)),
         "Unsqueeze" => unsqueeze(x, &call.list("axes", 1)?),
         "Reshape" => reshape(x, &call.input(1)?.ints()),
-        "Concat" => concat(call),
+        "Concat" => concat(call, call.int("axis", 0)),
         "Gather" => gather(x, call.input(1)?, call.int("axis", 0)),
         "Slice" => slice(call, x),
         "Transpose" => transpose(x, call.ints.get("perm")),
+        "ScatterND" => scatter(x, call.input(1)?, call.input(2)?),
         "ConstantOfShape" => {
             let value = match call.input(1) {
                 Some(value) => *value.numbers.first()?,
@@ -254,142 +259,6 @@ fn broadcast(a: &Known, b: &Known, integer: bool, f: impl Fn(f64, f64) -> f64) -
     });
     let numbers = numbers.collect();
     Known::new(dims, numbers, integer)
-}
-
-fn squeeze(x: &Known, axes: Option<Vec<i64>>) -> Option<Known> {
-    let rank = x.dims.len();
-    let dropped: Vec<usize> = match axes {
-        Some(axes) if axes.len() > MAX_RANK => return None,
-        Some(axes) => axes
-            .iter()
-            .map(|a| axis_of(*a, rank))
-            .collect::<Option<_>>()?,
-        None => (0..rank).filter(|a| x.dims[*a] == 1).collect(),
-    };
-    let dims = (0..rank)
-        .filter(|a| !dropped.contains(a))
-        .map(|a| x.dims[a]);
-    Known::new(dims.collect(), x.numbers.clone(), x.integer)
-}
-
-fn unsqueeze(x: &Known, axes: &[i64]) -> Option<Known> {
-    let rank = x.dims.len() + axes.len();
-    (rank <= MAX_RANK).then_some(())?;
-    let new: Vec<usize> = axes
-        .iter()
-        .map(|a| axis_of(*a, rank))
-        .collect::<Option<_>>()?;
-    let mut old = x.dims.iter();
-    let dims = (0..rank).map(|axis| {
-        if new.contains(&axis) {
-            Some(1)
-        } else {
-            old.next().copied()
-        }
-    });
-    Known::new(dims.collect::<Option<_>>()?, x.numbers.clone(), x.integer)
-}
-
-fn reshape(x: &Known, target: &[i64]) -> Option<Known> {
-    (target.len() <= MAX_RANK).then_some(())?;
-    let mut dims = Vec::new();
-    for (axis, size) in target.iter().enumerate() {
-        dims.push(match size {
-            0 => *x.dims.get(axis)?,
-            -1 => 0,
-            size => usize::try_from(*size).ok()?,
-        });
-    }
-    if let Some(free) = dims.iter().position(|d| *d == 0) {
-        let mut known = dims.iter().filter(|d| **d != 0);
-        let known = known.try_fold(1usize, |n, d| n.checked_mul(*d))?;
-        dims[free] = x.numbers.len().checked_div(known)?;
-    }
-    Known::new(dims, x.numbers.clone(), x.integer)
-}
-
-/// Concatenation of vectors.
-fn concat(call: &Call<'_>) -> Option<Known> {
-    let mut numbers = Vec::new();
-    for input in &call.inputs {
-        let part = (*input)?;
-        let total = numbers.len() + part.len();
-        (part.dims.len() == 1 && total <= MAX_NUMBERS).then_some(())?;
-        numbers.extend(&part.numbers);
-    }
-    let integer = call.input(0)?.integer;
-    Known::new(vec![numbers.len()], numbers, integer)
-}
-
-/// Elements of a vector.
-fn gather(x: &Known, indices: &Known, axis: i64) -> Option<Known> {
-    (x.dims.len() == 1 && axis_of(axis, 1)? == 0).then_some(())?;
-    let pick = |i: &f64| {
-        let at = axis_of(*i as i64, x.numbers.len())?;
-        x.numbers.get(at).copied()
-    };
-    let numbers = indices
-        .numbers
-        .iter()
-        .map(pick)
-        .collect::<Option<Vec<f64>>>()?;
-    Known::new(indices.dims.clone(), numbers, x.integer)
-}
-
-/// A part along the first axis.
-fn slice(call: &Call<'_>, x: &Known) -> Option<Known> {
-    let [start] = call.list("starts", 1)?[..] else {
-        return None;
-    };
-    let [end] = call.list("ends", 2)?[..] else {
-        return None;
-    };
-    let axes = call.list("axes", 3).unwrap_or_else(|| vec![0]);
-    let [step] = call.list("steps", 4).unwrap_or_else(|| vec![1])[..] else {
-        return None;
-    };
-    let length = *x.dims.first()? as i64;
-    (axis_of(*axes.first()?, x.dims.len())? == 0 && step != 0).then_some(())?;
-    let counted = |at: i64| {
-        if at < 0 {
-            at.saturating_add(length)
-        } else {
-            at
-        }
-    };
-    let (low, high) = if step > 0 {
-        (0, length)
-    } else {
-        (-1, length - 1)
-    };
-    let (mut at, end) = (
-        counted(start).clamp(low, high),
-        counted(end).clamp(low, high),
-    );
-    let row: usize = x.dims[1..].iter().product();
-    let (mut numbers, mut rows) = (Vec::new(), 0);
-    while (step > 0 && at < end) || (step < 0 && at > end) {
-        numbers.extend(x.numbers.get(at as usize * row..(at as usize + 1) * row)?);
-        rows += 1;
-        at = at.saturating_add(step);
-    }
-    let mut dims = x.dims.clone();
-    dims[0] = rows;
-    Known::new(dims, numbers, x.integer)
-}
-
-/// A matrix the other way round, or a vector as it is.
-fn transpose(x: &Known, perm: Option<&Vec<i64>>) -> Option<Known> {
-    let turned = perm.is_none_or(|perm| perm[..] == [1, 0]);
-    match x.dims[..] {
-        [rows, columns] if turned => {
-            let at = |i: usize| x.numbers[(i % rows) * columns + i / rows];
-            let numbers = (0..rows * columns).map(at).collect();
-            Known::new(vec![columns, rows], numbers, x.integer)
-        }
-        [_] => Some(x.clone()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
