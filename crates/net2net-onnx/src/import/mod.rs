@@ -8,6 +8,7 @@
 mod adapt;
 mod builder;
 mod island;
+mod known;
 mod moves;
 mod prelu;
 mod shapes;
