@@ -215,7 +215,7 @@ fn repeated_axes_grow_and_what_they_repeat() {
          node e [N, 2, 4] = Expand(col; shape=[1, 1, 4])\nnode r [N, 2, 4] = Relu(e)
          node flat [N, 8] = Flatten(r)
          param c [8, 3]\nnode out [N, 3] = Gemm(flat, c)\noutput out\n",
-        &["a#0", "e:2"],
+        &["a", "e:2"],
     );
     assert_eq!(shape(&net, "e"), [1, 6, 8]);
 }
