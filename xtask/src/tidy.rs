@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use net2net_core::ops::OPERATORS;
@@ -142,7 +141,7 @@ fn may_use(module: &str, used: &str) -> bool {
 fn generated(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let readme = root.join("README.md");
     let text = fs::read_to_string(&readme).context("README.md")?;
-    let help = format!("```text\n{}```", help(root)?);
+    let help = format!("```text\n{}```", help()?);
     Ok(vec![
         (root.join("docs/operators.md"), operators()),
         (readme, between(&text, "help", &help)?),
@@ -169,28 +168,14 @@ fn operators() -> String {
     page
 }
 
-fn help(root: &Path) -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "run",
-            "--quiet",
-            "--release",
-            "--package",
-            "net2net",
-            "--",
-            "compare",
-            "--help",
-        ])
-        .current_dir(root)
-        .output()
-        .context("net2net could not be run")?;
-    if !output.status.success() {
-        bail!(
-            "net2net compare --help failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    let text = String::from_utf8(output.stdout)?;
+/// The help of `net2net compare`, as a terminal of 100 columns shows it.
+fn help() -> Result<String> {
+    let mut command = net2net::command().term_width(100);
+    command.build();
+    let compare = command
+        .find_subcommand_mut("compare")
+        .context("net2net has no command `compare`")?;
+    let text = compare.render_help().to_string();
     let trimmed: Vec<&str> = text.lines().map(str::trim_end).collect();
     Ok(trimmed.join("\n") + "\n")
 }

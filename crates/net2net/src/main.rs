@@ -1,71 +1,11 @@
 //! `net2net`: grow a trained network without changing its function, and train on.
 
-// This is the program that talks to people; the libraries do not print.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
-mod args;
-mod compare;
-mod grow;
-mod inspect;
-mod machine;
-mod model;
-mod output;
-mod progress;
-mod state_dict;
-mod verify;
-
 use std::process::ExitCode;
-
-use clap::{CommandFactory, Parser};
-
-use args::{Args, Command};
 
 /// Keeps buffers between steps instead of giving them back to the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The exit code of a run that was stopped and can be resumed: that of a shell's Ctrl-C.
-const INTERRUPTED: u8 = 130;
-
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let result = match args.command {
-        Command::Inspect(options) => inspect::inspect(&options),
-        Command::Grow(options) => grow::grow(&options),
-        Command::Plan(options) => grow::plan(&options),
-        Command::Verify(options) => verify::verify(&options),
-        Command::Diff(options) => verify::diff(&options),
-        Command::Compare(options) => compare::compare(&options),
-        Command::Report(options) => compare::report(&options),
-        Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Args::command(),
-                "net2net",
-                &mut std::io::stdout(),
-            );
-            Ok(compare::Exit::Done)
-        }
-    };
-    match result {
-        Ok(compare::Exit::Done) => ExitCode::SUCCESS,
-        Ok(compare::Exit::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(error) => {
-            eprintln!("net2net: {}", explain(&error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// An error with its causes, each said once: many of ours quote their cause already.
-fn explain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
+    net2net::run()
 }

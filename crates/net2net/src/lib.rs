@@ -1,0 +1,74 @@
+//! What the program `net2net` does, as a library, so that the documentation's generator can ask it
+//! for its help; use the libraries net2net-core, net2net-onnx and net2net-lab to build upon.
+
+// This is the program that talks to people; the libraries do not print.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod compare;
+mod grow;
+mod inspect;
+mod machine;
+mod model;
+mod output;
+mod progress;
+mod state_dict;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+
+/// The exit code of a run that was stopped and can be resumed: that of a shell's Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// The program's commands and options, as the argument parser knows them.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+/// Reads the arguments of the process, runs the command they name and says how it ended.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    let result = match args.command {
+        Command::Inspect(options) => inspect::inspect(&options),
+        Command::Grow(options) => grow::grow(&options),
+        Command::Plan(options) => grow::plan(&options),
+        Command::Verify(options) => verify::verify(&options),
+        Command::Diff(options) => verify::diff(&options),
+        Command::Compare(options) => compare::compare(&options),
+        Command::Report(options) => compare::report(&options),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Args::command(),
+                "net2net",
+                &mut std::io::stdout(),
+            );
+            Ok(compare::Exit::Done)
+        }
+    };
+    match result {
+        Ok(compare::Exit::Done) => ExitCode::SUCCESS,
+        Ok(compare::Exit::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("net2net: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its causes, each said once: many of ours quote their cause already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
