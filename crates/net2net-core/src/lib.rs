@@ -6,6 +6,7 @@
 //! reads and writes; a [`request`] is what people ask for. The method is Net2Net (Chen, Goodfellow, Shlens, ICLR 2016).
 
 pub mod apply;
+mod border;
 pub mod dims;
 pub mod engine;
 pub mod graph;

@@ -1,12 +1,15 @@
 //! The proof that nothing changed: both networks evaluated on the same inputs.
 
+use std::borrow::Cow;
+
 use net2net_kernels::{Context, Real};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::apply::{ApplyError, Growth};
+use crate::border;
 use crate::engine::{CompileError, Precision, evaluate};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::plan::Plan;
 use crate::weights::Weights;
 
@@ -104,6 +107,14 @@ pub enum VerifyError {
         /// Of the new network.
         new: String,
     },
+    /// The two networks have different inputs.
+    #[error("the networks have different inputs: {old} against {new}")]
+    Inputs {
+        /// Of the old network.
+        old: String,
+        /// Of the new network.
+        new: String,
+    },
     /// A network cannot be run.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -114,6 +125,9 @@ pub enum VerifyError {
 
 /// Compares the outputs of two networks on the same inputs (see [`evaluate`]), in the precision
 /// of `T`: the largest difference of each output, never a sum in which differences cancel.
+///
+/// The second network may have more features in its inputs and more classes in its outputs, behind
+/// those of the first: the new features are fed other numbers, and the old classes compared.
 pub fn compare<T: Precision>(
     cx: &mut Context<T>,
     old: (&Graph, &Weights<T>),
@@ -121,30 +135,56 @@ pub fn compare<T: Precision>(
     batch: usize,
     inputs: &[&[T]],
 ) -> Result<Vec<OutputEvidence>, VerifyError> {
+    let sizes = |graph: &Graph, id: &ValueId| graph.get(*id).shape.at(batch);
+    let differ = |of: fn(&Graph) -> &[ValueId]| {
+        let described = |graph: &Graph| format!("{:?}", described(graph, of(graph)));
+        let fit = border::all_fit(old.0, of(old.0), new.0, of(new.0));
+        (!fit).then(|| (described(old.0), described(new.0)))
+    };
+    if let Some((old, new)) = differ(Graph::outputs) {
+        return Err(VerifyError::Outputs { old, new });
+    }
+    if let Some((old, new)) = differ(Graph::inputs) {
+        return Err(VerifyError::Inputs { old, new });
+    }
     let before = evaluate(cx, old.0, old.1, batch, inputs)?;
-    let after = evaluate(cx, new.0, new.1, batch, inputs)?;
-    let shapes = |graph: &Graph| format!("{:?}", output_shapes(graph));
-    if output_shapes(old.0) != output_shapes(new.0) {
-        return Err(VerifyError::Outputs {
-            old: shapes(old.0),
-            new: shapes(new.0),
+    let mut fed: Vec<Cow<'_, [T]>> = Vec::with_capacity(inputs.len());
+    for (data, (a, b)) in inputs.iter().zip(old.0.inputs().iter().zip(new.0.inputs())) {
+        let (small, large) = (fed_sizes(sizes(old.0, a)), fed_sizes(sizes(new.0, b)));
+        fed.push(match small == large {
+            true => Cow::Borrowed(*data),
+            false => Cow::Owned(border::surround(data, &small, &large)),
         });
     }
-    Ok(old
-        .0
-        .outputs()
-        .iter()
-        .zip(before.iter().zip(&after))
-        .map(|(id, (a, b))| difference(&old.0.get(*id).name, a, b))
-        .collect())
+    let fed: Vec<&[T]> = fed.iter().map(AsRef::as_ref).collect();
+    let after = evaluate(cx, new.0, new.1, batch, &fed)?;
+    let outputs = old.0.outputs().iter().zip(new.0.outputs());
+    let pairs = outputs.zip(before.iter().zip(&after));
+    let compared = pairs.map(|((id, other), (a, b))| {
+        let (small, large) = (sizes(old.0, id), sizes(new.0, other));
+        let name = &old.0.get(*id).name;
+        match small == large {
+            true => difference(name, a, b),
+            false => difference(name, a, &border::part(b, &small, &large)),
+        }
+    });
+    Ok(compared.collect())
 }
 
-fn output_shapes(graph: &Graph) -> Vec<(String, String)> {
-    let describe = |id: &crate::graph::ValueId| {
+/// The sizes of an input as it is fed, which is channels-last.
+fn fed_sizes(mut sizes: Vec<usize>) -> Vec<usize> {
+    if sizes.len() > 2 {
+        sizes[1..].rotate_left(1);
+    }
+    sizes
+}
+
+fn described(graph: &Graph, ids: &[ValueId]) -> Vec<(String, String)> {
+    let describe = |id: &ValueId| {
         let value = graph.get(*id);
         (value.name.clone(), value.shape.to_string())
     };
-    graph.outputs().iter().map(describe).collect()
+    ids.iter().map(describe).collect()
 }
 
 fn difference<T: Real>(output: &str, a: &[T], b: &[T]) -> OutputEvidence {

@@ -150,9 +150,27 @@ pub(crate) struct Wanted {
     /// Widen until one sample costs so many multiplications and additions, e.g. 1.5x or 2G
     #[arg(long, value_name = "COUNT")]
     pub(crate) flops: Option<String>,
-    /// Insert a layer after each of these, by name; * stands for anything
-    #[arg(long, value_name = "NAME", num_args = 1..)]
+    /// Insert a layer after each of these, by name; * stands for anything, and 2x for as many copies
+    /// of residual blocks (or new layers) as make the network twice as deep
+    #[arg(long, value_name = "NAME|FACTOR", num_args = 1..)]
     pub(crate) deeper: Vec<String>,
+    /// Add a copy of each of these residual blocks after it, e.g. `layer1.0`; begins without effect
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) copy: Vec<String>,
+    /// Add a branch beside each of these layers, or into these concatenations, that begins without
+    /// effect
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) branch: Vec<String>,
+    /// Enlarge filters with zeros around them, e.g. `layer1.0.conv1=5`
+    #[arg(long, value_name = "NAME=SIDE", num_args = 1..)]
+    pub(crate) enlarge: Vec<String>,
+    /// Have so many classes; the old logits stay. NAME is the output, if there are several
+    #[arg(long, value_name = "[NAME=]COUNT")]
+    pub(crate) classes: Vec<String>,
+    /// Read so many input channels or features, the new ones without effect yet. NAME is the input,
+    /// if there are several
+    #[arg(long, value_name = "[NAME=]COUNT")]
+    pub(crate) features: Vec<String>,
     /// Side of inserted filters [default: that of the layer before]
     #[arg(long, value_name = "SIDE")]
     pub(crate) kernel: Option<usize>,

@@ -226,15 +226,11 @@ fn planned(
 
 /// The flags as a request.
 fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
-    let mut sizes = BTreeMap::new();
-    for text in &wanted.widen {
-        let (name, size) = text
-            .rsplit_once('=')
-            .with_context(|| format!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"))?;
-        let size = size
-            .parse()
-            .with_context(|| format!("`{size}` in `{text}` is no size; write e.g. {name}=24"))?;
-        sizes.insert(name.to_owned(), size);
+    let sizes = numbered(&wanted.widen, None)?;
+    let (factors, deepen): (Vec<_>, Vec<_>) =
+        wanted.deeper.iter().partition(|text| depth(text).is_some());
+    if factors.len() > 1 {
+        bail!("--deeper names several factors; one is enough");
     }
     let target = match (&wanted.params, &wanted.flops) {
         (Some(text), _) => Some(Target::Parameters(amount(text, graph.parameter_count())?)),
@@ -242,17 +238,26 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         (None, None) => None,
     };
     let widths = wanted.wider.is_some() || target.is_some() || !wanted.widen.is_empty();
-    if !widths && wanted.deeper.is_empty() && wanted.spaces.is_empty() {
+    let lists = [
+        &wanted.deeper,
+        &wanted.spaces,
+        &wanted.copy,
+        &wanted.branch,
+        &wanted.enlarge,
+        &wanted.classes,
+        &wanted.features,
+    ];
+    if !widths && lists.iter().all(|list| list.is_empty()) {
         bail!(
-            "say how to grow: --wider 1.5, --widen NAME=SIZE, --params 2x, --flops 2x or --deeper \
-             NAME"
+            "say how to grow: --wider 1.5, --widen NAME=SIZE, --params 2x, --flops 2x, --deeper 2x, \
+             --deeper NAME, --copy, --branch, --enlarge, --classes or --features; see --help"
         );
     }
     if let Some(factor) = wanted.wider.filter(|x| *x <= 1.0 || x.is_nan()) {
         bail!("--wider {factor} is no growth; name a factor above 1, e.g. --wider 1.5");
     }
-    if wanted.kernel.is_some() && wanted.deeper.is_empty() {
-        bail!("--kernel is the side of inserted filters; say after which layers with --deeper");
+    if wanted.kernel.is_some() && wanted.deeper.is_empty() && wanted.branch.is_empty() {
+        bail!("--kernel is the side of inserted filters; say where with --deeper or --branch");
     }
     if !wanted.spaces.is_empty() && wanted.wider.is_none() && target.is_none() {
         bail!(
@@ -269,7 +274,13 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         sizes,
         target,
         round_to: wanted.round_to,
-        deepen: wanted.deeper.clone(),
+        deepen: deepen.into_iter().cloned().collect(),
+        depth: factors.first().and_then(|text| depth(text)),
+        copy: wanted.copy.clone(),
+        branch: wanted.branch.clone(),
+        enlarge: numbered(&wanted.enlarge, None)?,
+        classes: numbered(&wanted.classes, Some("*"))?,
+        features: numbered(&wanted.features, Some("*"))?,
         kernel: wanted.kernel,
         mapping: match wanted.mapping {
             MappingArg::Random => Mapping::Random,
@@ -288,6 +299,28 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
             },
         },
     })
+}
+
+/// A factor such as `2x`.
+fn depth(text: &str) -> Option<f64> {
+    text.strip_suffix('x')?.parse().ok()
+}
+
+/// `NAME=NUMBER` each; `unnamed` is the name where there is only a number.
+fn numbered(texts: &[String], unnamed: Option<&str>) -> Result<BTreeMap<String, usize>> {
+    let mut all = BTreeMap::new();
+    for text in texts {
+        let (name, number) = match (text.rsplit_once('='), unnamed) {
+            (Some(pair), _) => pair,
+            (None, Some(name)) => (name, text.as_str()),
+            (None, None) => bail!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"),
+        };
+        let number = number
+            .parse()
+            .with_context(|| format!("`{number}` in `{text}` is no size; write e.g. {name}=24"))?;
+        all.insert(name.to_owned(), number);
+    }
+    Ok(all)
 }
 
 /// `2x`, `50M`, `1.5G`, `300k` or a plain number.

@@ -4,7 +4,11 @@
 //! and remembers, for each parameter, where its numbers come from; the resulting [`Growth`] then
 //! grows weights, moving averages and optimizer state, in any precision, as often as asked.
 
+mod builder;
+mod copy;
+mod enlarge;
 mod insert;
+mod join;
 mod rewrite;
 mod widen;
 
@@ -13,6 +17,7 @@ use std::collections::BTreeMap;
 use net2net_kernels::Real;
 use thiserror::Error;
 
+pub(crate) use copy::Region;
 pub use rewrite::{Fresh, Lift, Origin};
 
 use crate::dims::Refusal;
@@ -20,6 +25,7 @@ use crate::engine::{Moment, OptimizerState};
 use crate::graph::{Graph, GraphError};
 use crate::plan::{Plan, Step};
 use crate::weights::{Tensor, Weights, WeightsError, initialize};
+use widen::Units;
 
 /// Why a plan was not carried out.
 #[derive(Debug, Error)]
@@ -75,6 +81,9 @@ pub struct Stage {
     pub graph: Graph,
     /// Where each of its parameters comes from.
     pub origins: BTreeMap<String, Origin>,
+    /// For each node's value and each parameter of a copied block, the name of the one that it
+    /// stands for.
+    pub copied: BTreeMap<String, String>,
 }
 
 /// A plan carried out on a graph, ready to be carried out on its checkpoints.
@@ -84,7 +93,8 @@ pub struct Growth {
     stages: Vec<Stage>,
 }
 
-/// Rebuilds a graph by a plan. Steps that widen one after another are taken in one pass.
+/// Rebuilds a graph by a plan. Steps that widen one after another are taken in one pass, and so are
+/// those that extend.
 pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
     graph.validate()?;
     let found = graph.hash();
@@ -103,15 +113,21 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
                 at += 1;
                 insert::insert(current, step, at)?
             }
-            Step::Widen(_) => {
+            Step::Enlarge(step) => {
+                at += 1;
+                enlarge::enlarge(current, step, at)?
+            }
+            Step::Join(step) => {
+                at += 1;
+                join::join(current, step, at)?
+            }
+            Step::Widen(_) | Step::Extend(_) => {
                 let first = at + 1;
-                let run: Vec<_> = plan.steps[at..]
-                    .iter()
-                    .map_while(|step| match step {
-                        Step::Widen(widen) => Some(widen),
-                        Step::Insert(_) => None,
-                    })
-                    .collect();
+                // One that extends what another widens reads sizes that are not there before it.
+                let kind = std::mem::discriminant(&plan.steps[at]);
+                let alike = |step: &&Step| std::mem::discriminant(*step) == kind;
+                let run = plan.steps[at..].iter().take_while(alike);
+                let run: Vec<_> = run.filter_map(Units::of).collect();
                 at += run.len();
                 widen::widen(current, &run, first)?
             }
@@ -146,6 +162,7 @@ impl Growth {
             weights = stage.rebuild(|name, origin, sizes| match origin {
                 Origin::Kept => weights.require(name).cloned(),
                 Origin::Lifted(lift) => Ok(lift.weight(weights.require(name)?, name)),
+                Origin::Copied(of) => weights.require(of).cloned(),
                 Origin::Fresh(fresh) => Ok(fresh.tensor(sizes, name)),
             })?;
         }
@@ -166,7 +183,7 @@ impl Growth {
         };
         for stage in &self.stages {
             for (name, origin) in &stage.origins {
-                if let Origin::Fresh(_) = origin {
+                if origin.is_new() {
                     grown.since.insert(name.clone(), state.steps);
                 }
             }
@@ -178,7 +195,7 @@ impl Growth {
                 tensors = stage.rebuild_known(&tensors, |tensor, origin, sizes| match origin {
                     Origin::Kept => tensor.clone(),
                     Origin::Lifted(lift) => lift.moment(tensor, *moment),
-                    Origin::Fresh(_) => Tensor::full(sizes, T::zero()),
+                    Origin::Copied(_) | Origin::Fresh(_) => Tensor::full(sizes, T::zero()),
                 })?;
             }
             grown.moments.insert(*moment, tensors);
@@ -200,7 +217,7 @@ impl Growth {
             weights = stage.rebuild(|name, origin, _| match origin {
                 Origin::Kept => weights.require(name).cloned(),
                 Origin::Lifted(lift) => Ok(lift.pad(weights.require(name)?, random.require(name)?)),
-                Origin::Fresh(_) => random.require(name).cloned(),
+                Origin::Copied(_) | Origin::Fresh(_) => random.require(name).cloned(),
             })?;
         }
         Ok(weights)
@@ -275,7 +292,7 @@ impl Stage {
             let origin = self.origins.get(&value.name).unwrap_or(&Origin::Kept);
             let trained = roles.get(&id).is_none_or(|role| role.is_trained());
             match (origin, tensors.get(&value.name)) {
-                (Origin::Fresh(_), _) if trained => {
+                (origin, _) if origin.is_new() && trained => {
                     rebuilt.insert(value.name.clone(), Tensor::full(&sizes, T::zero()));
                 }
                 (_, Some(tensor)) => {

@@ -3,7 +3,7 @@
 use net2net_kernels::Real;
 
 use super::{Copies, moment_power};
-use crate::dims::AxisMap;
+use crate::dims::{AxisMap, Unit};
 use crate::engine::Moment;
 use crate::plan::{Noise, NoiseKind};
 use crate::weights::{Tensor, normal, stream};
@@ -15,8 +15,17 @@ pub enum Origin {
     Kept,
     /// The old one, with axes mapped.
     Lifted(Lift),
+    /// Another one's numbers, under a name of its own.
+    Copied(String),
     /// New with an inserted layer.
     Fresh(Fresh),
+}
+
+impl Origin {
+    /// Whether the parameter was not there before.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self, Origin::Copied(_) | Origin::Fresh(_))
+    }
 }
 
 /// A parameter of an inserted layer.
@@ -44,6 +53,8 @@ pub struct Lift {
     pub axes: Vec<AxisMap>,
     /// Noise along an axis.
     pub noise: Vec<(usize, Noise)>,
+    /// What makes the units that copy none; zeros where there is nothing.
+    pub made: Option<Fresh>,
 }
 
 impl Fresh {
@@ -87,7 +98,24 @@ impl Lift {
         for (axis, noise) in &self.noise {
             self.add_noise(&mut tensor, *axis, noise, name);
         }
+        if let Some(made) = &self.made {
+            self.make(&mut tensor, made, name);
+        }
         tensor
+    }
+
+    /// Writes what makes new units; what reads them is zero already.
+    fn make<T: Real>(&self, tensor: &mut Tensor<T>, made: &Fresh, name: &str) {
+        let sizes = tensor.shape().to_vec();
+        let fresh: Tensor<T> = made.tensor(&sizes, &format!("made {name}"));
+        let mut index = vec![0; sizes.len()];
+        for (to, from) in tensor.data_mut().iter_mut().zip(fresh.data()) {
+            let units = index.iter().zip(&self.axes).map(|(i, map)| map.units[*i]);
+            if units.max() == Some(Unit::Made) {
+                *to = *from;
+            }
+            advance(&mut index, &sizes);
+        }
     }
 
     /// An optimizer's moment: copies receive their share of the gradient.
@@ -157,7 +185,8 @@ impl Lift {
             let mut first = vec![None; map.old];
             let mut pairs = Vec::new();
             let summed = map.group.iter().enumerate().any(|(i, g)| i != *g as usize);
-            for (position, source) in map.source.iter().enumerate() {
+            let copies = map.source.iter().enumerate();
+            for (position, source) in copies.filter(|(at, _)| map.units[*at] == Unit::Copy) {
                 match first[*source as usize] {
                     None => first[*source as usize] = Some(position),
                     Some(original) => pairs.push((original, position)),
@@ -209,8 +238,13 @@ fn take<T: Real>(
     let mut data = Vec::with_capacity(outer * shape[axis] * inner);
     for block in old.data().chunks_exact(length * inner) {
         for (position, source) in map.source.iter().enumerate() {
-            let slice = &block[*source as usize * inner..][..inner];
             let factor = factor(position);
+            if factor == 0.0 {
+                // Not a product: what is copied need not be finite.
+                data.resize(data.len() + inner, T::zero());
+                continue;
+            }
+            let slice = &block[*source as usize * inner..][..inner];
             if factor == 1.0 {
                 data.extend_from_slice(slice);
             } else {

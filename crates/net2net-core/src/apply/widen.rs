@@ -1,31 +1,77 @@
-//! Widening several spaces in one pass over the graph.
+//! More units in several spaces, in one pass over the graph.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{ApplyError, Lift, Origin, Stage};
+use super::{ApplyError, Fresh, Lift, Origin, Stage};
 use crate::dims::{AtomId, AxisMap, AxisRole, Grown, LeafMap, Spaces};
 use crate::graph::{Extent, Graph, Shape, Source, ValueId};
-use crate::ops::Role;
-use crate::plan::{NoiseKind, Widen};
+use crate::ops::{Op, Role};
+use crate::plan::{Extend, NoiseKind, Step, Widen};
 
 /// Shares of one unit's copies may differ from 1 by this much, for the rounding of a division.
 const SHARE_TOLERANCE: f64 = 1e-12;
 
-/// Rebuilds the graph with all of the given spaces widened. `first` is the number of the first
-/// step in its plan.
-pub(super) fn widen(graph: &Graph, steps: &[&Widen], first: usize) -> Result<Stage, ApplyError> {
+/// What a space gets more of.
+#[derive(Clone, Copy)]
+pub(super) enum Units<'a> {
+    /// Copies.
+    Copies(&'a Widen),
+    /// Units that copy none.
+    Fresh(&'a Extend),
+}
+
+impl<'a> Units<'a> {
+    /// What a step adds to a space, if it is such a step.
+    pub(super) fn of(step: &'a Step) -> Option<Self> {
+        match step {
+            Step::Widen(widen) => Some(Units::Copies(widen)),
+            Step::Extend(extend) => Some(Units::Fresh(extend)),
+            _ => None,
+        }
+    }
+
+    fn space(&self) -> &'a str {
+        match self {
+            Units::Copies(widen) => &widen.space,
+            Units::Fresh(extend) => &extend.space,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Units::Copies(widen) => widen.source.len(),
+            Units::Fresh(extend) => extend.size,
+        }
+    }
+}
+
+/// Rebuilds the graph with more units in all of the given spaces. `first` is the number of the
+/// first step in its plan.
+pub(super) fn widen(graph: &Graph, steps: &[Units<'_>], first: usize) -> Result<Stage, ApplyError> {
     let spaces = Spaces::infer(graph);
-    let mut widened: HashMap<AtomId, &Widen> = HashMap::new();
+    let mut widened: HashMap<AtomId, Units<'_>> = HashMap::new();
     for (number, step) in (first..).zip(steps) {
-        let id = check(&spaces, step, number)?;
-        if widened.insert(id, step).is_some() {
-            let why = format!("`{}` is widened twice in one run of steps", step.space);
+        let id = match step {
+            Units::Copies(widen) => check(&spaces, widen, number)?,
+            Units::Fresh(extend) => check_fresh(&spaces, extend, number)?,
+        };
+        if widened.insert(id, *step).is_some() {
+            let why = format!("`{}` is widened twice in one run of steps", step.space());
             return Err(ApplyError::Invalid { step: number, why });
         }
     }
-    let grown = rebuild(graph, &spaces, &widened)?;
+    grow_units(graph, &spaces, &widened)
+}
+
+/// The same for spaces that were checked.
+fn grow_units(
+    graph: &Graph,
+    spaces: &Spaces,
+    widened: &HashMap<AtomId, Units<'_>>,
+) -> Result<Stage, ApplyError> {
+    let grown = rebuild(graph, spaces, widened)?;
     let mut origins = BTreeMap::new();
-    let roles = graph.parameter_roles();
+    let readers = first_readers(graph);
     for id in graph.parameters() {
         let mut grows = false;
         for dim in spaces.axes(id) {
@@ -35,7 +81,7 @@ pub(super) fn widen(graph: &Graph, steps: &[&Widen], first: usize) -> Result<Sta
         if !grows {
             continue;
         }
-        let lift = lift(graph, &spaces, &widened, id, roles.get(&id).copied());
+        let lift = lift(&grown, spaces, widened, id, readers.get(&id));
         if lift.axes.iter().any(|map| !map.is_identity()) {
             origins.insert(graph.get(id).name.clone(), Origin::Lifted(lift));
         }
@@ -43,7 +89,27 @@ pub(super) fn widen(graph: &Graph, steps: &[&Widen], first: usize) -> Result<Sta
     Ok(Stage {
         graph: grown,
         origins,
+        copied: BTreeMap::new(),
     })
+}
+
+/// More units of a space that can have units which are no copies.
+fn check_fresh(spaces: &Spaces, step: &Extend, number: usize) -> Result<AtomId, ApplyError> {
+    let refuse = |refusal| ApplyError::Refused {
+        step: number,
+        refusal,
+    };
+    let id = spaces.extensible(&step.space).map_err(refuse)?;
+    let old = spaces.all()[id.index()].size.fixed().unwrap_or(0);
+    let sensible = step.size > old && step.size <= u32::MAX as usize && step.fill.is_finite();
+    if !sensible {
+        let why = format!(
+            "`{}` has {old} units, and the plan gives it {}, filled with {}",
+            step.space, step.size, step.fill
+        );
+        return Err(ApplyError::Invalid { step: number, why });
+    }
+    Ok(id)
 }
 
 /// A widening that is onto, whose shares sum to one, of a space that may grow so.
@@ -109,9 +175,9 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
 fn rebuild(
     graph: &Graph,
     spaces: &Spaces,
-    widened: &HashMap<AtomId, &Widen>,
+    widened: &HashMap<AtomId, Units<'_>>,
 ) -> Result<Graph, ApplyError> {
-    let size_of = |atom: AtomId| widened.get(&atom).map(|widen| widen.source.len());
+    let size_of = |atom: AtomId| widened.get(&atom).map(Units::size);
     let shape_of = |id: ValueId| -> Shape {
         let axes = spaces.axes(id).iter();
         axes.map(|dim| spaces.extent(dim, &size_of)).collect()
@@ -122,7 +188,7 @@ fn rebuild(
         let value = graph.get(id);
         match value.source {
             Source::Input => {
-                grown.input(value.name.clone(), value.shape.clone())?;
+                grown.input(value.name.clone(), shape_of(id))?;
             }
             Source::Parameter => {
                 let sizes: Vec<usize> = shape_of(id)
@@ -167,53 +233,129 @@ fn graph_names(graph: &Graph, ids: &[ValueId]) -> Vec<String> {
     ids.iter().map(|id| graph.get(*id).name.clone()).collect()
 }
 
+/// The first reader of each parameter: its operator and which input the parameter is.
+fn first_readers(graph: &Graph) -> HashMap<ValueId, (&Op, usize)> {
+    let mut readers = HashMap::new();
+    for node in graph.nodes() {
+        for (slot, input) in node.inputs.iter().enumerate() {
+            if graph.is_parameter(*input) {
+                readers.entry(*input).or_insert((&node.op, slot));
+            }
+        }
+    }
+    readers
+}
+
+/// How a parameter grows; `grown` is the grown graph, whose ids are the old one's.
 fn lift(
-    graph: &Graph,
+    grown: &Graph,
     spaces: &Spaces,
-    widened: &HashMap<AtomId, &Widen>,
+    widened: &HashMap<AtomId, Units<'_>>,
     parameter: ValueId,
-    role: Option<Role>,
+    reader: Option<&(&Op, usize)>,
 ) -> Lift {
     let size = |atom: AtomId| match spaces.all()[atom.index()].size {
         Extent::Fixed(size) => size,
         Extent::Batch => 1,
     };
+    let role = reader.map_or(Role::Activation, |(op, slot)| op.role(*slot));
     let mut lift = Lift {
         axes: Vec::new(),
         noise: Vec::new(),
+        made: None,
     };
     for (axis, dim) in spaces.axes(parameter).iter().enumerate() {
+        let summed = |atom| spaces.role(parameter, axis, atom) == AxisRole::Contract;
         let leaf = |atom: AtomId| {
-            let widen = widened.get(&atom)?;
-            let summed = spaces.role(parameter, axis, atom) == AxisRole::Contract;
-            let ones = vec![1.0; widen.source.len()];
-            let (factor, gradient) = if summed {
-                (widen.shares.clone(), ones)
-            } else {
-                (ones, widen.shares.clone())
+            let map = match widened.get(&atom)? {
+                Units::Copies(widen) => copies(widen, summed(atom)),
+                Units::Fresh(extend) => {
+                    let stays = !summed(atom) && !is_free(role, reader);
+                    fresh(size(atom), extend, summed(atom), stays)
+                }
             };
-            Some(LeafMap {
-                source: widen.source.clone(),
-                factor,
-                gradient,
-                summed,
-            })
+            Some(map)
         };
         lift.axes.push(AxisMap::lift(dim, &leaf, &size));
-        dim.for_each_atom(&mut |atom| {
-            let Some(noise) = widened.get(&atom).and_then(|widen| widen.noise) else {
-                return;
-            };
-            let summed = spaces.role(parameter, axis, atom) == AxisRole::Contract;
-            let wanted = match noise.kind {
-                NoiseKind::ZeroSum => summed,
-                NoiseKind::Incoming => !summed && role == Some(Role::Weight),
-            };
-            if wanted && !lift.noise.iter().any(|(at, _)| *at == axis) {
-                lift.noise.push((axis, noise));
+        dim.for_each_atom(&mut |atom| match widened.get(&atom) {
+            Some(Units::Fresh(extend)) if !summed(atom) && lift.made.is_none() => {
+                let sizes = grown.get(parameter).shape.at(1);
+                lift.made = Some(made(extend, role, reader, &sizes));
             }
+            Some(Units::Copies(Widen {
+                noise: Some(noise), ..
+            })) => {
+                let wanted = match noise.kind {
+                    NoiseKind::ZeroSum => summed(atom),
+                    NoiseKind::Incoming => !summed(atom) && role == Role::Weight,
+                };
+                if wanted && !lift.noise.iter().any(|(at, _)| *at == axis) {
+                    lift.noise.push((axis, *noise));
+                }
+            }
+            _ => {}
         });
     }
-    debug_assert_eq!(lift.axes.len(), graph.get(parameter).shape.rank());
+    debug_assert_eq!(lift.axes.len(), grown.get(parameter).shape.rank());
     lift
+}
+
+/// Copies, with their shares where they are read.
+fn copies(widen: &Widen, summed: bool) -> LeafMap {
+    let ones = vec![1.0; widen.source.len()];
+    let (factor, gradient) = if summed {
+        (widen.shares.clone(), ones)
+    } else {
+        (ones, widen.shares.clone())
+    };
+    LeafMap {
+        source: widen.source.clone(),
+        factor,
+        gradient,
+        summed,
+        fresh: 0,
+    }
+}
+
+/// The old units, and new ones behind them: what neither makes nor reads units, such as the
+/// constants of a normalisation, takes the old ones' values in turn.
+fn fresh(old: usize, extend: &Extend, summed: bool, in_turn: bool) -> LeafMap {
+    let known = if in_turn { extend.size } else { old };
+    LeafMap {
+        source: (0..known).map(|unit| (unit % old.max(1)) as u32).collect(),
+        factor: vec![1.0; known],
+        gradient: (0..known).map(|unit| f64::from(unit < old)).collect(),
+        summed,
+        fresh: extend.size - known,
+    }
+}
+
+/// Whether the slices of new units are free to hold anything that training starts from.
+fn is_free(role: Role, reader: Option<&(&Op, usize)>) -> bool {
+    match role {
+        Role::Activation | Role::Constant => is_sum(reader),
+        _ => true,
+    }
+}
+
+fn is_sum(reader: Option<&(&Op, usize)>) -> bool {
+    matches!(reader, Some((Op::Add(_) | Op::Sub(_), _)))
+}
+
+/// What makes new units: weights at random or zero, everything else where training starts it.
+fn made(extend: &Extend, role: Role, reader: Option<&(&Op, usize)>, sizes: &[usize]) -> Fresh {
+    match role {
+        Role::Weight => match (extend.seed, reader) {
+            (Some(seed), Some((op, slot))) => Fresh::Random {
+                seed,
+                fan_in: op.fan_in(*slot, sizes),
+            },
+            _ => Fresh::Full(0.0),
+        },
+        Role::Scale | Role::RunningVariance => Fresh::Full(1.0),
+        Role::Slope => Fresh::Full(0.25),
+        Role::Shift => Fresh::Full(extend.fill),
+        Role::Activation if is_sum(reader) => Fresh::Full(extend.fill),
+        _ => Fresh::Full(0.0),
+    }
 }

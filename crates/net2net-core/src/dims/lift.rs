@@ -13,6 +13,19 @@ pub struct LeafMap {
     pub gradient: Vec<f64>,
     /// Whether copies of one unit are summed over here (the axis is contracted).
     pub summed: bool,
+    /// How many units follow that copy none.
+    pub fresh: usize,
+}
+
+/// What stands at one position of a grown axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unit {
+    /// A copy of an old slice.
+    Copy,
+    /// The slice that makes a new unit: free to hold anything.
+    Made,
+    /// The slice that reads a new unit: zero, so that the unit has no effect yet.
+    Read,
 }
 
 /// A map of a whole axis of a parameter.
@@ -30,6 +43,8 @@ pub struct AxisMap {
     pub original: Vec<bool>,
     /// Positions of one group are copies whose contributions are summed.
     pub group: Vec<u32>,
+    /// Whether each position copies; `source` means nothing where it does not.
+    pub units: Vec<Unit>,
 }
 
 impl AxisMap {
@@ -42,7 +57,28 @@ impl AxisMap {
             gradient: vec![1.0; size],
             original: vec![true; size],
             group: (0..size as u32).collect(),
+            units: vec![Unit::Copy; size],
         }
+    }
+
+    /// The old positions with new ones around them that are zero and read nothing: the taps that a
+    /// larger filter adds.
+    pub fn framed(size: usize, before: usize, after: usize) -> AxisMap {
+        let mut map = AxisMap::identity(0).appended(before, Unit::Read);
+        map = map.concatenate(&AxisMap::identity(size));
+        map.appended(after, Unit::Read)
+    }
+
+    /// The map with `count` new positions at its end.
+    fn appended(mut self, count: usize, unit: Unit) -> AxisMap {
+        let groups = self.group.iter().max().map_or(0, |g| g + 1);
+        self.source.extend(vec![0; count]);
+        self.factor.extend(vec![0.0; count]);
+        self.gradient.extend(vec![0.0; count]);
+        self.original.extend(vec![false; count]);
+        self.group.extend(groups..groups + count as u32);
+        self.units.extend(vec![unit; count]);
+        self
     }
 
     /// Whether every position copies itself, unscaled.
@@ -68,14 +104,17 @@ impl AxisMap {
         } else {
             (0..map.source.len() as u32).collect()
         };
-        AxisMap {
+        let copies = AxisMap {
             old,
             source: map.source.clone(),
             factor: map.factor.clone(),
             gradient: map.gradient.clone(),
             original,
             group,
-        }
+            units: vec![Unit::Copy; map.source.len()],
+        };
+        let unit = if map.summed { Unit::Read } else { Unit::Made };
+        copies.appended(map.fresh, unit)
     }
 
     fn concatenate(mut self, other: &AxisMap) -> AxisMap {
@@ -86,6 +125,7 @@ impl AxisMap {
         self.gradient.extend(&other.gradient);
         self.original.extend(&other.original);
         self.group.extend(other.group.iter().map(|g| g + groups));
+        self.units.extend(&other.units);
         self.old += other.old;
         self
     }
@@ -101,6 +141,7 @@ impl AxisMap {
             gradient: Vec::with_capacity(size),
             original: Vec::with_capacity(size),
             group: Vec::with_capacity(size),
+            units: Vec::with_capacity(size),
         };
         for i in 0..self.source.len() {
             for j in 0..inner.source.len() {
@@ -111,6 +152,8 @@ impl AxisMap {
                 product.gradient.push(self.gradient[i] * inner.gradient[j]);
                 product.original.push(self.original[i] && inner.original[j]);
                 product.group.push(self.group[i] * groups + inner.group[j]);
+                // What reads a new unit is zero whatever else it does.
+                product.units.push(self.units[i].max(inner.units[j]));
             }
         }
         product

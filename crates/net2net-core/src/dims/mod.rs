@@ -18,7 +18,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use grown::Grown;
-pub use lift::{AxisMap, LeafMap};
+pub use lift::{AxisMap, LeafMap, Unit};
 pub use rule::{AxisRole, AxisRule, Label};
 pub use unify::{AtomId, Dim, Frozen, Unifier};
 
@@ -69,6 +69,11 @@ pub struct Space {
     pub sites: Vec<SpaceSite>,
     /// Whether its units may be copied only equally often, because a mean is taken over them.
     pub uniform: bool,
+    /// Whether new units can only be copies, because a mean or an extreme is taken over them.
+    pub pooled: bool,
+    /// Whether all that stands in the way is that it is an axis of an input or output of the graph,
+    /// so that it can be extended (a sensor, a class) but not copied.
+    pub border: bool,
     /// Why it cannot grow, if it cannot.
     pub refusal: Option<Refusal>,
 }
@@ -144,9 +149,9 @@ impl Spaces {
 
     /// The space of a name, or why there is none that can grow.
     pub fn find(&self, name: &str) -> Result<AtomId, Refusal> {
-        match self.spaces.iter().position(|space| space.name == name) {
-            Some(index) => match &self.spaces[index].refusal {
-                None => Ok(AtomId(index as u32)),
+        match self.position(name) {
+            Some(id) => match &self.spaces[id.index()].refusal {
+                None => Ok(id),
                 Some(refusal) => Err(refusal.clone()),
             },
             None => {
@@ -159,6 +164,37 @@ impl Spaces {
                 })
             }
         }
+    }
+
+    /// The space of a name, whether it can grow or not.
+    pub fn position(&self, name: &str) -> Option<AtomId> {
+        let index = self.spaces.iter().position(|space| space.name == name)?;
+        Some(AtomId(index as u32))
+    }
+
+    /// The space of a name that can have units which are no copies, or why there is none: one that
+    /// can grow, or is held only by an input or output of the graph.
+    pub fn extensible(&self, name: &str) -> Result<AtomId, Refusal> {
+        let id = match self.position(name) {
+            Some(id) if self.spaces[id.index()].border => id,
+            _ => self.find(name)?,
+        };
+        let space = &self.spaces[id.index()];
+        let why = match space {
+            Space { pooled: true, .. } => {
+                "a mean or an extreme is taken over its units, so new ones can only be copies"
+            }
+            Space {
+                size: Extent::Batch,
+                ..
+            } => "it is the batch",
+            _ => return Ok(id),
+        };
+        Err(Refusal {
+            space: name.to_owned(),
+            node: None,
+            why: why.to_owned(),
+        })
     }
 
     /// The axes of a value, outermost first.
@@ -251,6 +287,7 @@ fn resolve(
     }
     for (id, parameter) in conflicts {
         let space = &mut spaces[id.index()];
+        space.border = false;
         let name = &graph.get(parameter).name;
         space.refusal.get_or_insert(Refusal {
             space: space.name.clone(),
@@ -274,6 +311,9 @@ fn space(graph: &Graph, unifier: &Unifier, atom: AtomId, name: String) -> Space 
         size: unifier.size(&Dim::Atom(atom)),
         sites: Vec::new(),
         uniform: unifier.is_uniform(atom),
+        pooled: unifier.is_pooled(atom),
+        // Rules name their node; only the graph's own border has none.
+        border: unifier.frozen(atom).is_some_and(|f| f.node.is_none()),
         refusal,
         name,
     }

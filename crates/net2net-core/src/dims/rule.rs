@@ -264,6 +264,8 @@ impl<'a> AxisRule<'a> {
     /// elements do not change.
     pub fn extreme_over(&mut self, label: Label) {
         self.labels[label.0].free = true;
+        let dim = self.labels[label.0].dim.clone();
+        self.unifier.make_pooled(&dim);
     }
 
     /// Applies a rule in the notation of this module.

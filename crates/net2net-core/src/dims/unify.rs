@@ -77,6 +77,7 @@ struct Atom {
     bound: Option<Dim>,
     frozen: Option<Frozen>,
     uniform: bool,
+    pooled: bool,
 }
 
 /// Union-find over axis expressions.
@@ -93,6 +94,7 @@ impl Unifier {
             bound: None,
             frozen: None,
             uniform: false,
+            pooled: false,
         });
         Dim::Atom(AtomId((self.atoms.len() - 1) as u32))
     }
@@ -115,6 +117,12 @@ impl Unifier {
     /// Whether an unbound atom may be copied only equally often everywhere.
     pub fn is_uniform(&self, id: AtomId) -> bool {
         self.atoms[id.index()].uniform
+    }
+
+    /// Whether a mean or an extreme is taken over an unbound atom somewhere, so that new units can
+    /// only be copies.
+    pub fn is_pooled(&self, id: AtomId) -> bool {
+        self.atoms[id.index()].pooled
     }
 
     /// The normal form: bound atoms replaced, nested products and concatenations flattened, and
@@ -168,6 +176,14 @@ impl Unifier {
         }
         for id in resolved.atoms() {
             self.atoms[id.index()].uniform = true;
+            self.atoms[id.index()].pooled = true;
+        }
+    }
+
+    /// Restricts every atom of an expression to copies: an extreme is taken over it.
+    pub fn make_pooled(&mut self, dim: &Dim) {
+        for id in self.resolve(dim).atoms() {
+            self.atoms[id.index()].pooled = true;
         }
     }
 
@@ -213,12 +229,15 @@ impl Unifier {
         }
         let atom = &mut self.atoms[id.index()];
         atom.bound = Some(to.clone());
-        let (frozen, uniform) = (atom.frozen.clone(), atom.uniform);
+        let (frozen, uniform, pooled) = (atom.frozen.clone(), atom.uniform, atom.pooled);
         if let Some(reason) = frozen {
             self.freeze(to, &reason);
         }
         if uniform {
             self.make_uniform(to, node);
+        }
+        if pooled {
+            self.make_pooled(to);
         }
     }
 

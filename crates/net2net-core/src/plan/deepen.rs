@@ -28,12 +28,15 @@ pub fn deepenable(graph: &Graph) -> Vec<&str> {
         .collect()
 }
 
-/// Whether a node is a linear layer of features or a convolution of images: those that have an
-/// identity to insert after them.
+/// Whether a node is a linear layer or a convolution: those that have an identity to insert after
+/// them.
 fn has_room(graph: &Graph, node: NodeId) -> bool {
-    let shape = &graph.get(graph.at(node).outputs[0]).shape;
-    let fits = matches!(shape.extents(), [_, _] | [_, _, _, _]);
-    fits && graph.at(node).op.nature() == Nature::Linear
+    let node = graph.at(node);
+    let matrix = |id: &ValueId| graph.is_parameter(*id) && graph.get(*id).shape.rank() == 2;
+    match &node.op {
+        Op::MatMul(_) => matrix(&node.inputs[1]) && graph.get(node.inputs[0]).shape.rank() > 1,
+        op => op.nature() == Nature::Linear,
+    }
 }
 
 /// Plans a layer after a convolution or linear layer, of the kind that keeps the function there:
@@ -69,7 +72,7 @@ pub fn deepen<T: Precision>(
         Some(side) if side % 2 == 0 => {
             return Err(refuse(format!("a kernel of {side} has no centre; it must be odd")).into());
         }
-        Some(side) => [side, side],
+        Some(side) => vec![side; own_kernel(graph, node).len()],
         None => own_kernel(graph, node),
     };
     let block = follow(graph, node);
@@ -102,17 +105,19 @@ pub fn deepen<T: Precision>(
     };
     Ok(Insert {
         after: graph.get(after).name.clone(),
-        name: fresh_name(graph, layer),
+        name: fresh_name(graph, layer, "deeper"),
         layer: layer_kind,
     })
 }
 
-/// The layer's own kernel where it is odd along both axes, else 3 by 3.
-fn own_kernel(graph: &Graph, node: NodeId) -> [usize; 2] {
+/// The layer's own kernel where it is odd along all axes, else 3 along each; none of a layer of
+/// features.
+pub(super) fn own_kernel(graph: &Graph, node: NodeId) -> Vec<usize> {
     let weight = graph.get(graph.at(node).inputs[1]).shape.at(1);
-    match weight[..] {
-        [_, _, h, w] if h % 2 == 1 && w % 2 == 1 => [h, w],
-        _ => [3, 3],
+    let sides = weight.get(2..).unwrap_or_default();
+    match sides.iter().all(|side| side % 2 == 1) {
+        true => sides.to_vec(),
+        false => vec![3; sides.len()],
     }
 }
 
@@ -129,6 +134,14 @@ fn follow(graph: &Graph, node: NodeId) -> Block {
         activation: None,
     };
     let mut last = linear;
+    // A product of matrices has its bias as a sum of its own.
+    if matches!(graph.at(node).op, Op::MatMul(_))
+        && let Some(reader) = only_reader(last)
+        && is_bias(graph, reader)
+    {
+        last = graph.at(reader).outputs[0];
+        block.linear = last;
+    }
     if let Some(reader) = only_reader(last)
         && matches!(graph.at(reader).op, Op::BatchNorm(_))
     {
@@ -143,11 +156,18 @@ fn follow(graph: &Graph, node: NodeId) -> Block {
     block
 }
 
+/// Whether a node adds a parameter to each row.
+fn is_bias(graph: &Graph, node: NodeId) -> bool {
+    let node = graph.at(node);
+    let bias = |id: &ValueId| graph.is_parameter(*id) && graph.get(*id).shape.rank() == 1;
+    matches!(node.op, Op::Add(_)) && node.inputs.iter().any(bias)
+}
+
 /// `layer.deeper1`, or the first number that is free.
-fn fresh_name(graph: &Graph, layer: &str) -> String {
+pub(super) fn fresh_name(graph: &Graph, layer: &str, what: &str) -> String {
     let mut number = 1;
     loop {
-        let name = format!("{layer}.deeper{number}");
+        let name = format!("{layer}.{what}{number}");
         let taken = graph
             .values()
             .iter()
@@ -192,4 +212,47 @@ pub fn measure<T: Precision>(
         .map(|(square, mean)| (square / count - mean * mean).max(0.0))
         .collect();
     Ok((mean, variance))
+}
+
+/// Plans a second way beside a convolution or linear layer, which begins without effect, with a
+/// quarter of the layer's units between its two parts.
+///
+/// `kernel` is the side of its filter; by default that of the layer.
+pub fn branch(
+    graph: &Graph,
+    layer: &str,
+    kernel: Option<usize>,
+    seed: u64,
+) -> Result<Insert, Refusal> {
+    let refuse = |why: String| Refusal {
+        space: layer.to_owned(),
+        node: None,
+        why,
+    };
+    let value = graph
+        .find(layer)
+        .map_err(|error| refuse(error.to_string()))?;
+    let node = graph.producer(value).filter(|id| has_room(graph, *id));
+    let Some(node) = node else {
+        let why = "only a convolution or linear layer has a way beside it".to_owned();
+        return Err(refuse(why));
+    };
+    let own = own_kernel(graph, node);
+    let kernel = kernel.map_or(own.clone(), |side| vec![side; own.len()]);
+    let shape = graph.get(value).shape.at(1);
+    let units = if own.is_empty() {
+        shape.last()
+    } else {
+        shape.get(1)
+    };
+    Ok(Insert {
+        after: layer.to_owned(),
+        name: fresh_name(graph, layer, "branch"),
+        layer: Layer::Branch {
+            width: units.map_or(1, |units| units.div_ceil(4)),
+            norm: follow(graph, node).norm.is_some(),
+            kernel,
+            seed,
+        },
+    })
 }

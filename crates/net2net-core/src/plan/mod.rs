@@ -4,13 +4,21 @@
 //! can be read, and replays on any checkpoint of that graph: weights, moving averages and
 //! optimizer moments.
 
+mod block;
 mod deepen;
+mod describe;
+mod layer;
+mod structure;
 mod widen;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use deepen::{deepen, deepenable, measure};
+pub use block::{Block, blocks, copy_block};
+pub use deepen::{branch, deepen, deepenable, measure};
+pub use layer::{Insert, Layer, UndoneNorm};
+pub(crate) use structure::ancestors;
+pub use structure::{Enlarge, Extend, Join, classes, enlarge, features, join};
 pub use widen::{Mapping, Symmetry, widen};
 
 use crate::dims::Refusal;
@@ -40,6 +48,12 @@ pub enum Step {
     Widen(Widen),
     /// One more layer.
     Insert(Insert),
+    /// Units that are no copies.
+    Extend(Extend),
+    /// A larger filter.
+    Enlarge(Enlarge),
+    /// One more branch of a concatenation.
+    Join(Join),
 }
 
 /// More units in a space, each a copy of one that is there.
@@ -77,60 +91,6 @@ pub enum NoiseKind {
     ZeroSum,
     /// On the weights that produce the added copies, as in the paper (section 2.3): not exact.
     Incoming,
-}
-
-/// One more layer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Insert {
-    /// The value that the layer reads; whoever read that value reads the layer instead.
-    pub after: String,
-    /// What the names of the layer and its parameters begin with.
-    pub name: String,
-    /// What it is.
-    pub layer: Layer,
-}
-
-/// The layers that can be inserted without a change of the function.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Layer {
-    /// An identity and the same activation once more, after an idempotent activation.
-    Identity {
-        /// Height and width of the filter, both odd; ignored after a linear layer.
-        kernel: [usize; 2],
-        /// A batch normalisation that undoes its own measured statistics.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        norm: Option<UndoneNorm>,
-    },
-    /// `x + B·f(A·x)` with B zero and A drawn at random, after any activation f.
-    Residual {
-        /// Height and width of the filters, both odd; ignored after a linear layer.
-        kernel: [usize; 2],
-        /// Whether a batch normalisation stands before f.
-        norm: bool,
-        /// The seed that A is drawn with.
-        seed: u64,
-    },
-    /// A linear layer W becomes I·W, with nothing between.
-    Factor {
-        /// Height and width of the filter, both odd; ignored after a linear layer.
-        kernel: [usize; 2],
-    },
-}
-
-/// Measured statistics that a new batch normalisation undoes: scale √(var + eps), shift mean.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UndoneNorm {
-    /// The mean of each channel over the measured samples.
-    pub mean: Vec<f64>,
-    /// The variance of each channel.
-    pub variance: Vec<f64>,
-    /// Added to the variance.
-    pub epsilon: f64,
-    /// The share of the old running statistics that stays in each step.
-    pub momentum: f64,
 }
 
 /// Why a plan cannot be made or read.
@@ -193,54 +153,12 @@ impl Plan {
             Step::Widen(widen) => {
                 !matches!(widen.noise, Some(Noise { kind: NoiseKind::Incoming, std, .. }) if std > 0.0)
             }
-            Step::Insert(_) => true,
+            _ => true,
         })
     }
 
     /// One line a step, for people.
     pub fn describe(&self) -> Vec<String> {
         self.steps.iter().map(Step::describe).collect()
-    }
-}
-
-impl Step {
-    /// The step in a line.
-    pub fn describe(&self) -> String {
-        match self {
-            Step::Widen(widen) => {
-                let old = widen.source.iter().max().map_or(0, |s| s.saturating_add(1));
-                let noise = match widen.noise {
-                    Some(Noise {
-                        kind: NoiseKind::ZeroSum,
-                        std,
-                        ..
-                    }) => {
-                        format!(", zero-sum noise of {std}")
-                    }
-                    Some(Noise {
-                        kind: NoiseKind::Incoming,
-                        std,
-                        ..
-                    }) => {
-                        format!(", incoming noise of {std} (not exact)")
-                    }
-                    None => String::new(),
-                };
-                format!(
-                    "widen {} from {old} to {}{noise}",
-                    widen.space,
-                    widen.source.len()
-                )
-            }
-            Step::Insert(Insert { after, name, layer }) => {
-                let what = match layer {
-                    Layer::Identity { norm: Some(_), .. } => "identity, batch norm and activation",
-                    Layer::Identity { norm: None, .. } => "identity and activation",
-                    Layer::Residual { .. } => "residual block that starts at zero",
-                    Layer::Factor { .. } => "linear factor",
-                };
-                format!("insert {name} after {after}: {what}")
-            }
-        }
     }
 }

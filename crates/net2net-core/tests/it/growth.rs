@@ -20,6 +20,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::random_graph::{BATCH, Net, random_net, slices};
+use super::structure::random_structure;
 
 /// Larger networks are not grown further, so that the tests stay fast.
 const MAX_FLOPS: u64 = 3_000_000;
@@ -29,6 +30,7 @@ const MAX_FLOPS: u64 = 3_000_000;
 pub struct Coverage {
     pub widened: BTreeMap<&'static str, usize>,
     pub inserted: BTreeMap<&'static str, usize>,
+    pub structured: BTreeMap<&'static str, usize>,
     pub symmetries: BTreeMap<&'static str, usize>,
     pub refused: usize,
 }
@@ -126,6 +128,7 @@ fn random_insert(
                 Layer::Residual { norm: false, .. } => "residual",
                 Layer::Residual { norm: true, .. } => "residual with norm",
                 Layer::Factor { .. } => "factor",
+                Layer::Branch { .. } | Layer::Copy { .. } => unreachable!(),
             };
             Coverage::count(&mut met.inserted, kind);
             Some(insert)
@@ -148,14 +151,24 @@ pub fn random_plan(
 ) -> Plan {
     let mut steps = Vec::new();
     let mut grown = net.graph.clone();
+    let stand = |steps: &[Step]| {
+        let plan = Plan::new(&net.graph, 0, steps.to_vec());
+        apply(&net.graph, &plan)
+            .map(|growth| growth.graph().clone())
+            .unwrap_or_else(|error| panic!("{error}\n{}\n{}", plan.to_json().unwrap(), net.graph))
+    };
     if random.random_bool(0.4)
         && let Some(insert) = random_insert(cx, net, inputs, random, met)
     {
         steps.push(Step::Insert(insert));
-        let plan = Plan::new(&net.graph, 0, steps.clone());
-        grown = apply(&net.graph, &plan)
-            .map(|growth| growth.graph().clone())
-            .unwrap_or_else(|error| panic!("{error}\n{}\n{}", plan.to_json().unwrap(), net.graph));
+        grown = stand(&steps);
+    }
+    if random.random_bool(0.4)
+        && let Some((kind, step)) = random_structure(&grown, random)
+    {
+        Coverage::count(&mut met.structured, kind);
+        steps.push(step);
+        grown = stand(&steps);
     }
     if steps.is_empty() || random.random_bool(0.5) {
         let widening = random_widening(&grown, random, met);
@@ -218,8 +231,6 @@ fn has_noise(plan: &Plan) -> bool {
 /// Grows a network by some random plans, one after another, and checks each.
 fn grow_and_check(seed: u64, blocks: usize, plans: usize, met: &mut Coverage) {
     let mut net = random_net(seed, blocks, false);
-    let inputs = net.inputs(BATCH, seed);
-    let inputs = slices(&inputs);
     let mut random = stream(seed, "plan");
     let mut cx = Context::new(1).unwrap();
     for _ in 0..plans {
@@ -227,6 +238,9 @@ fn grow_and_check(seed: u64, blocks: usize, plans: usize, met: &mut Coverage) {
             break;
         }
         check_spaces(&net.graph, met);
+        // A plan may have given the network more inputs.
+        let inputs = net.inputs(BATCH, seed);
+        let inputs = slices(&inputs);
         let plan = random_plan(&mut cx, &net, &inputs, &mut random, met);
         let told = || format!("{}\n{}", plan.to_json().unwrap(), net.graph);
         let growth = apply(&net.graph, &plan).unwrap_or_else(|error| panic!("{error}\n{}", told()));
@@ -296,16 +310,19 @@ fn growth_keeps_the_function_of_random_networks() {
     ];
     let inserted: Vec<&str> = met.inserted.keys().copied().collect();
     assert_eq!(inserted, kinds);
+    assert_eq!(met.structured.len(), 7, "{:?}", met.structured);
     let symmetries: Vec<&str> = met.symmetries.keys().copied().collect();
     assert_eq!(symmetries, ["default", "even", "uneven", "zero-sum"]);
     assert!(
         met.widened
             .values()
             .chain(met.inserted.values())
+            .chain(met.structured.values())
             .all(|count| *count >= 10),
-        "some were met too rarely: {:?} {:?}",
+        "some were met too rarely: {:?} {:?} {:?}",
         met.widened,
-        met.inserted
+        met.inserted,
+        met.structured
     );
     assert!(met.refused > 100, "only {} refusals", met.refused);
 }

@@ -6,7 +6,7 @@ use net2net_core::dims::Spaces;
 use net2net_core::engine::evaluate;
 use net2net_core::graph::Graph;
 use net2net_core::ops::Role;
-use net2net_core::plan::{Mapping, Plan, Step, Symmetry, Widen, deepenable, widen};
+use net2net_core::plan::{Mapping, Plan, Step, Symmetry, Widen, deepen, widen};
 use net2net_core::verify::{TOLERANCE, compare};
 use net2net_core::weights::{Tensor, Weights};
 use net2net_kernels::Context;
@@ -297,6 +297,26 @@ fn a_linear_layer_has_factors_and_a_bias_of_two_shapes() {
     }
 }
 
+/// A layer after another has a filter of these sides, and changes nothing.
+fn deepens(graph: &Graph, layer: &str, kernel: &[usize]) {
+    let weights = random_weights(graph, 3);
+    let x = inputs(graph, BATCH, 3);
+    let mut cx = Context::new(1).unwrap();
+    let insert = deepen(&mut cx, graph, &weights, layer, None, 1, BATCH, &slices(&x)).unwrap();
+    let plan = Plan::new(graph, 0, vec![Step::Insert(insert.clone())]);
+    let growth = apply(graph, &plan).unwrap();
+    let weight = growth
+        .graph()
+        .find(&format!("{}.weight", insert.name))
+        .unwrap();
+    assert_eq!(growth.graph().get(weight).shape.at(1)[2..], *kernel);
+    let grown = growth.weights(&weights).unwrap();
+    let (old, new) = ((graph, &weights), (growth.graph(), &grown));
+    for output in compare(&mut cx, old, new, BATCH, &slices(&x)).unwrap() {
+        assert!(output.max_rel < TOLERANCE, "{output:?}");
+    }
+}
+
 #[test]
 fn signals_and_volumes_are_convolved_and_grow() {
     let signal = "graph g\ninput x [N, 2, 9]\nparam a [4, 2, 3]\nparam ab [4]\n\
@@ -317,8 +337,8 @@ fn signals_and_volumes_are_convolved_and_grow() {
     for (space, size) in [("h#0", 3), ("h#1", 5), ("i#1", 4)] {
         grows(&graph, space, size);
     }
-    // Deepening has an identity for images and features only.
-    assert!(deepenable(&graph).is_empty() && deepenable(&read(signal)).is_empty());
+    deepens(&graph, "h", &[3, 3, 3]);
+    deepens(&read(signal), "h", &[3]);
     close(
         &run(
             "graph g\ninput x [N, 1, 4]\nparam w [1, 1, 2]\n\

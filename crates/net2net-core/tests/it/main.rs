@@ -15,6 +15,7 @@ mod plan_file;
 mod random_graph;
 mod regressions;
 mod spaces;
+mod structure;
 mod text;
 mod trainer;
 

@@ -110,7 +110,7 @@ fn even_copies_divide_producers_moments_and_keep_readers() {
         after: "act".into(),
         name: "new".into(),
         layer: Layer::Identity {
-            kernel: [1, 1],
+            kernel: vec![1, 1],
             norm: None,
         },
     };

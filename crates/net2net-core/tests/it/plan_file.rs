@@ -42,7 +42,7 @@ fn plan() -> Plan {
             "act",
             "one",
             Layer::Identity {
-                kernel: [3, 3],
+                kernel: vec![3, 3],
                 norm: Some(norm),
             },
         ),
@@ -50,12 +50,12 @@ fn plan() -> Plan {
             "act",
             "two",
             Layer::Residual {
-                kernel: [3, 3],
+                kernel: vec![3, 3],
                 norm: true,
                 seed: 4,
             },
         ),
-        insert("a", "three", Layer::Factor { kernel: [1, 1] }),
+        insert("a", "three", Layer::Factor { kernel: vec![1, 1] }),
     ];
     Plan::new(&graph, 1, steps)
 }
@@ -105,7 +105,7 @@ fn texts_that_are_no_plans_are_errors() {
         |plan| plan["steps"][0]["widen"]["shares"][0] = json!(null),
         |plan| plan["steps"][0]["widen"]["source"][0] = json!(-1),
         |plan| plan["steps"][0]["widen"]["noise"]["kind"] = json!("loud"),
-        |plan| plan["steps"][1]["insert"]["layer"]["identity"]["kernel"] = json!([3]),
+        |plan| plan["steps"][1]["insert"]["layer"]["identity"]["kernel"] = json!("3"),
     ];
     for (at, change) in changes.into_iter().enumerate() {
         assert!(
@@ -203,7 +203,7 @@ fn layers_that_do_not_fit_are_refused() {
         |insert| insert["layer"]["identity"]["norm"]["variance"][1] = json!(-1.0),
         |insert| insert["layer"]["identity"]["norm"]["epsilon"] = json!(0.0),
         |insert| insert["layer"]["identity"]["norm"]["momentum"] = json!(1.5),
-        |insert| insert["layer"] = json!({"factor": {"kernel": [1, 1]}}),
+        |insert| insert["layer"] = json!({"copy": {"from": "a"}}),
         |insert| insert["after"] = json!("a"),
         |insert| insert["after"] = json!("x"),
         |insert| insert["after"] = json!("a.weight"),

@@ -121,7 +121,7 @@ fn copies_are_found_after_later_passes_moved_them() {
     let between = Step::Insert(Insert {
         after: "a".into(),
         name: "between".into(),
-        layer: Layer::Factor { kernel: [1, 1] },
+        layer: Layer::Factor { kernel: vec![1, 1] },
     });
     // The factor cuts `a` in two, and the space that goes on has another name.
     let plan = Plan::new(&before.graph, 0, vec![wider("b"), between]);

@@ -19,19 +19,27 @@ impl Writer<'_> {
         position: &mut HashMap<String, usize>,
     ) -> Result<Vec<(usize, NodeProto)>, OnnxError> {
         let graph = self.growth.graph();
+        let by_name = self.node_of_name();
         let mut nodes = Vec::new();
         for id in graph.node_ids().filter(|id| !old_nodes.contains(id)) {
             let name = |id: &net2net_core::graph::ValueId| graph.get(*id).name.clone();
             let inputs: Vec<String> = graph.at(id).inputs.iter().map(name).collect();
             let outputs: Vec<String> = graph.at(id).outputs.iter().map(name).collect();
-            let read = inputs.iter().filter_map(|name| position.get(name).copied());
+            let made = match self.copied_node(id, &by_name)? {
+                Some(copy) => copy.into_iter().collect(),
+                None => self.onnx(&graph.at(id).op, inputs.clone(), outputs.clone())?,
+            };
+            // What a copy reads may be computed beside the graph.
+            let own = made.iter().flat_map(|node: &NodeProto| &node.input);
+            let read = inputs
+                .iter()
+                .chain(own)
+                .filter_map(|name| position.get(name).copied());
             let at = read.max().unwrap_or(0);
             for output in &outputs {
                 position.insert(output.clone(), at);
             }
-            for node in self.onnx(&graph.at(id).op, inputs, outputs)? {
-                nodes.push((at, node));
-            }
+            nodes.extend(made.into_iter().map(|node| (at, node)));
         }
         Ok(nodes)
     }

@@ -1,5 +1,6 @@
 //! From a grown graph back to a document: what did not grow stays byte for byte.
 
+mod copies;
 mod insert;
 mod patch;
 
@@ -7,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use net2net_core::apply::{Growth, Origin};
 use net2net_core::graph::{Extent, Graph, NodeId, Shape};
+use net2net_core::ops::Op;
 use net2net_core::plan::{Plan, Step};
 use net2net_core::weights::Weights;
 use net2net_kernels::Real;
@@ -128,6 +130,8 @@ struct Writer<'a> {
     names: HashSet<String>,
     /// Initialisers to be added or replaced, by name.
     tensors: BTreeMap<String, TensorProto>,
+    /// Copied parameters as the graph lays them out, where `tensors` has them as the document does.
+    plain: BTreeMap<String, TensorProto>,
     /// Constants to be replaced, by the index of their node.
     constants: BTreeMap<usize, TensorProto>,
 }
@@ -176,6 +180,7 @@ impl<'a> Writer<'a> {
             readers,
             names,
             tensors: BTreeMap::new(),
+            plain: BTreeMap::new(),
             constants: BTreeMap::new(),
         }
     }
@@ -236,13 +241,31 @@ impl<'a> Writer<'a> {
             let numbers: Vec<f64> = grown.data().iter().map(|x| (*x).to_f64()).collect();
             let source = self.document.graph();
             let Some(stored) = stored else {
+                let of = self
+                    .copied_from(&name)
+                    .and_then(|of| of.tensor(self.document));
                 let template = TensorProto {
-                    data_type: Some(self.element_type()),
+                    data_type: Some(of.map_or(self.element_type(), TensorProto::data_type)),
                     name: Some(name.clone()),
                     ..TensorProto::default()
                 };
-                let fresh = tensor::with_numbers(&template, grown.shape(), numbers.into_iter())?;
-                self.tensors.insert(name, fresh);
+                let plain = |numbers: &[f64]| {
+                    let numbers = numbers.iter().copied();
+                    tensor::with_numbers(&template, grown.shape(), numbers)
+                };
+                match self.copied_from(&name) {
+                    // It is shared with the node that it was copied from.
+                    Some(of) if matches!(of.place, Place::Folded(..)) => {}
+                    Some(of) => {
+                        let (sizes, turned) = of.turn_back(grown.shape(), &numbers);
+                        let turned = tensor::with_numbers(&template, &sizes, turned.into_iter())?;
+                        self.plain.insert(name.clone(), plain(&numbers)?);
+                        self.tensors.insert(name, turned);
+                    }
+                    None => {
+                        self.tensors.insert(name, plain(&numbers)?);
+                    }
+                }
                 continue;
             };
             let (sizes, numbers) = stored.turn_back(grown.shape(), &numbers);
@@ -324,17 +347,33 @@ impl<'a> Writer<'a> {
                 self.patch(&mut node, before, after)?;
             }
         }
-        for input in &mut node.input {
-            if self.pinned.numbers.contains(input) {
-                *input = self.pin(input)?;
-            }
+        if let Some(first) = new
+            .find(self.renamed.get(first).map_or(first, |now| now))
+            .ok()
+            && let Some(after) = new.producer(first)
+            && matches!(new.at(after).op, Op::Concat(_))
+        {
+            // A new branch stands behind the old ones.
+            let more = new.at(after).inputs.iter().skip(node.input.len());
+            node.input.extend(more.map(|id| new.get(*id).name.clone()));
         }
+        self.state_numbers(&mut node)?;
         for output in &mut node.output {
             if let Some(now) = self.renamed.get(output) {
                 output.clone_from(now);
             }
         }
         Ok(node)
+    }
+
+    /// Has a node read statements of numbers that it computed.
+    fn state_numbers(&mut self, node: &mut NodeProto) -> Result<(), OnnxError> {
+        for input in &mut node.input {
+            if self.pinned.numbers.contains(input) {
+                *input = self.pin(input)?;
+            }
+        }
+        Ok(())
     }
 
     /// The initialiser that states what a name stood for before growth.
@@ -390,7 +429,8 @@ impl<'a> Writer<'a> {
             let after = &grown.get(grown.find(name).ok()?).shape;
             (before != after).then(|| after.clone())
         };
-        for info in graph.input.iter_mut().chain(&mut graph.value_info) {
+        let borders = graph.input.iter_mut().chain(&mut graph.output);
+        for info in borders.chain(&mut graph.value_info) {
             if let Some(shape) = shape_of(info.name()) {
                 set_shape(info, &shape);
             }

@@ -100,6 +100,9 @@ impl Writer<'_> {
                 }
             }
         }
+        if matches!(new_node.op, Op::Conv(_)) {
+            enlarged(node, &new.get(new_node.inputs[1]).shape);
+        }
         // What is at its default now is left out of the operator's own list.
         for (name, _) in earlier.iter() {
             if attributes.get(name).is_none() {
@@ -205,6 +208,19 @@ impl Writer<'_> {
         self.tensors.insert(target.clone(), new);
         node.input[slot] = target;
         Ok(())
+    }
+}
+
+/// States a filter's sides where the node does, and pads in place of a rule for them.
+fn enlarged(node: &mut NodeProto, weight: &Shape) {
+    let sides: Vec<i64> = weight.at(1)[2..].iter().map(|side| *side as i64).collect();
+    for attribute in &mut node.attribute {
+        if attribute.name() == "kernel_shape" && attribute.ints != sides {
+            attribute.ints.clone_from(&sides);
+        }
+    }
+    if node.attribute.iter().any(|a| a.name() == "pads") {
+        node.attribute.retain(|a| a.name() != "auto_pad");
     }
 }
 

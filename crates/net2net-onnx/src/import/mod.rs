@@ -24,6 +24,7 @@ use builder::Reading;
 use crate::document::Document;
 use crate::error::OnnxError;
 use crate::fold::Known;
+use crate::proto::TensorProto;
 use crate::tensor;
 
 /// The most numbers of one input, in all samples.
@@ -244,22 +245,29 @@ fn following(one: &Graph, other: &Graph) -> BTreeMap<String, Vec<usize>> {
 impl Stored {
     /// The sizes and numbers of the parameter.
     pub(crate) fn read(&self, document: &Document) -> Result<(Vec<usize>, Vec<f64>), OnnxError> {
-        let tensor = match &self.place {
-            Place::Folded(sizes, numbers) => return Ok((sizes.clone(), numbers.clone())),
-            Place::Initializer(index) => document.graph().initializer.get(*index),
-            Place::Constant(node) => {
-                let node = document.graph().node.get(*node);
-                let value = node.and_then(|n| n.attribute.iter().find(|a| a.name() == "value"));
-                value.and_then(|attribute| attribute.t.as_ref())
-            }
-        };
-        let Some(tensor) = tensor else {
+        if let Place::Folded(sizes, numbers) = &self.place {
+            return Ok((sizes.clone(), numbers.clone()));
+        }
+        let Some(tensor) = self.tensor(document) else {
             let why = "a parameter is not where it was".to_owned();
             return Err(OnnxError::Graph { why });
         };
         let (sizes, _) = tensor::sizes(tensor)?;
         let numbers = tensor::reals(tensor, &document.external)?;
         Ok(self.turn(&sizes, &numbers))
+    }
+
+    /// The tensor of the document, if it is stored in one.
+    pub(crate) fn tensor<'d>(&self, document: &'d Document) -> Option<&'d TensorProto> {
+        match &self.place {
+            Place::Folded(..) => None,
+            Place::Initializer(index) => document.graph().initializer.get(*index),
+            Place::Constant(node) => {
+                let node = document.graph().node.get(*node)?;
+                let value = node.attribute.iter().find(|a| a.name() == "value")?;
+                value.t.as_ref()
+            }
+        }
     }
 
     /// The parameter's sizes and numbers from the tensor's.

@@ -1,0 +1,317 @@
+//! What people ask for, turned into a plan: all spaces by a factor, layers by name.
+
+mod places;
+mod widths;
+
+use std::collections::BTreeMap;
+
+use net2net_kernels::Context;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::apply::{ApplyError, Growth, apply};
+use crate::dims::{Refusal, Spaces};
+use crate::engine::{Precision, evaluate};
+use crate::graph::{Graph, ValueId};
+use crate::plan::{
+    Mapping, Plan, PlanError, Step, Symmetry, branch, classes, copy_block, deepen, enlarge,
+    features, join,
+};
+use crate::weights::Weights;
+use places::{Junction, Place};
+use widths::Widths;
+
+/// A growth as a person states it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The factor by which spaces widen; sizes are rounded and grow by at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widen: Option<f64>,
+    /// Which spaces widen: names in which `*` stands for anything. By default all that can.
+    #[serde(default = "everything")]
+    pub spaces: Vec<String>,
+    /// New sizes of spaces, by name with `*`; these are not widened by the factor.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sizes: BTreeMap<String, usize>,
+    /// Widen by the factor that brings the whole network to this; in place of `widen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// New sizes are rounded up to multiples of this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_to: Option<usize>,
+    /// After which layers a layer is inserted, by name with `*`.
+    #[serde(default)]
+    pub deepen: Vec<String>,
+    /// How many times as deep the network gets: by copies of its residual blocks, or by layers where
+    /// it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<f64>,
+    /// Residual blocks of which there will be one more, by name with `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copy: Vec<String>,
+    /// Layers and concatenations that get one more branch, by name with `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branch: Vec<String>,
+    /// New sides of filters, by the convolution's name with `*`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub enlarge: BTreeMap<String, usize>,
+    /// New numbers of classes, by the output's name with `*`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, usize>,
+    /// New numbers of features or channels, by the input's name with `*`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub features: BTreeMap<String, usize>,
+    /// The side of inserted filters; by default that of the layer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<usize>,
+    /// Which unit each new one copies.
+    #[serde(default)]
+    pub mapping: Mapping,
+    /// How copies are told apart.
+    #[serde(default)]
+    pub symmetry: Symmetry,
+}
+
+/// What a grown network is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// So many parameters.
+    Parameters(u64),
+    /// So many multiplications and additions for one sample.
+    Flops(u64),
+}
+
+impl Target {
+    fn wanted(self) -> u64 {
+        match self {
+            Target::Parameters(count) | Target::Flops(count) => count,
+        }
+    }
+
+    fn of(self, graph: &Graph) -> u64 {
+        match self {
+            Target::Parameters(_) => graph.parameter_count(),
+            Target::Flops(_) => graph.flops(),
+        }
+    }
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request {
+            widen: None,
+            spaces: everything(),
+            sizes: BTreeMap::new(),
+            target: None,
+            round_to: None,
+            deepen: Vec::new(),
+            depth: None,
+            copy: Vec::new(),
+            branch: Vec::new(),
+            enlarge: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            features: BTreeMap::new(),
+            kernel: None,
+            mapping: Mapping::default(),
+            symmetry: Symmetry::default(),
+        }
+    }
+}
+
+/// Why a request cannot be met.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Something cannot grow, or a name matches nothing.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// See [`PlanError`].
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// See [`ApplyError`].
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl From<Refusal> for RequestError {
+    fn from(refusal: Refusal) -> Self {
+        RequestError::Refused(refusal)
+    }
+}
+
+/// Makes the plan of a request and carries it out on the graph: new inputs and classes, filters
+/// and branches, blocks and layers first, since statistics are measured on the network as it is,
+/// then widths, which carry those statistics along.
+///
+/// `inputs` are `batch` samples (see [`crate::engine::evaluate`]) for the statistics.
+pub fn request<T: Precision>(
+    cx: &mut Context<T>,
+    graph: &Graph,
+    weights: &Weights<T>,
+    wanted: &Request,
+    seed: u64,
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<(Plan, Growth), RequestError> {
+    let mut draft = Draft {
+        graph: graph.clone(),
+        weights: weights.clone(),
+        seed,
+        batch,
+        inputs,
+        steps: Vec::new(),
+    };
+    draft.structure(wanted)?;
+    draft.depth(cx, wanted)?;
+    // Last of all layers, since their inputs are those of the old network.
+    draft.borders(cx, graph, weights, wanted)?;
+    let widths = Widths::new(&draft.graph, wanted)?;
+    let factor = match wanted.target {
+        Some(target) => Some(widths.fit(&draft.graph, wanted, target, seed)?),
+        None => wanted.widen,
+    };
+    let mut steps = draft.steps;
+    steps.extend(widths.steps(wanted, factor, seed)?);
+    if steps.is_empty() {
+        let why = "nothing is asked for: no wider spaces, no deeper layers, and nothing else";
+        return Err(refusal("*", why.to_owned()));
+    }
+    let plan = Plan::new(graph, seed, steps);
+    let growth = apply(graph, &plan)?;
+    Ok((plan, growth))
+}
+
+/// A plan in the making, and the network as it is after its steps so far.
+struct Draft<'a, T> {
+    graph: Graph,
+    weights: Weights<T>,
+    seed: u64,
+    batch: usize,
+    inputs: &'a [&'a [T]],
+    steps: Vec<Step>,
+}
+
+impl<T: Precision> Draft<'_, T> {
+    fn take(&mut self, step: Step) -> Result<(), RequestError> {
+        let plan = Plan::new(&self.graph, self.seed, vec![step.clone()]);
+        let growth = apply(&self.graph, &plan)?;
+        self.weights = growth.weights(&self.weights)?;
+        self.graph = growth.graph().clone();
+        self.steps.push(step);
+        Ok(())
+    }
+
+    /// Larger filters and new branches.
+    fn structure(&mut self, wanted: &Request) -> Result<(), RequestError> {
+        for (pattern, side) in &wanted.enlarge {
+            for layer in places::convolutions(&self.graph, pattern)? {
+                self.take(Step::Enlarge(enlarge(&self.graph, &layer, *side)?))?;
+            }
+        }
+        for junction in places::junctions(&self.graph, &wanted.branch)? {
+            let step = match junction {
+                Junction::Layer(layer) => {
+                    Step::Insert(branch(&self.graph, &layer, wanted.kernel, self.seed)?)
+                }
+                Junction::Concat(concat) => {
+                    let kernel = wanted.kernel.unwrap_or(3);
+                    Step::Join(join(&self.graph, &concat, kernel, self.seed)?)
+                }
+            };
+            self.take(step)?;
+        }
+        Ok(())
+    }
+
+    /// Copied blocks and inserted layers.
+    fn depth(&mut self, cx: &mut Context<T>, wanted: &Request) -> Result<(), RequestError> {
+        let mut all: Vec<Place> = Vec::new();
+        if let Some(factor) = wanted.depth {
+            all = places::depth(&self.graph, factor)?;
+        }
+        // From the last one on, since a copy of a block is what the next one reads.
+        let named = places::blocks_of(&self.graph, &wanted.copy)?;
+        all.extend(named.into_iter().rev().map(Place::Block));
+        let layers = places::layers(&self.graph, &wanted.deepen)?;
+        all.extend(layers.into_iter().map(Place::Layer));
+        for place in all {
+            let insert = match place {
+                Place::Block(block) => copy_block(&self.graph, &block)?,
+                Place::Layer(layer) => {
+                    let (graph, weights) = (&self.graph, &self.weights);
+                    let (seed, batch) = (self.seed, self.batch);
+                    let kernel = wanted.kernel;
+                    deepen(cx, graph, weights, &layer, kernel, seed, batch, self.inputs)?
+                }
+            };
+            self.take(Step::Insert(insert))?;
+        }
+        Ok(())
+    }
+
+    /// New classes and features; the logit of new classes is the smallest one that the old network
+    /// gives on the samples, so that none of them is predicted there.
+    fn borders(
+        &mut self,
+        cx: &mut Context<T>,
+        old: &Graph,
+        weights: &Weights<T>,
+        wanted: &Request,
+    ) -> Result<(), RequestError> {
+        for (pattern, size) in &wanted.classes {
+            let outputs = evaluate(cx, old, weights, self.batch, self.inputs);
+            let outputs = outputs.map_err(PlanError::Measure)?;
+            for (at, id) in named(&self.graph, self.graph.outputs(), pattern, "output")? {
+                let finite = outputs[at].iter().map(|x| (*x).to_f64());
+                let logit = finite.filter(|x| x.is_finite()).fold(0.0, f64::min);
+                let spaces = Spaces::infer(&self.graph);
+                let step = classes(&self.graph, &spaces, id, *size, logit)?;
+                self.take(Step::Extend(step))?;
+            }
+        }
+        for (pattern, size) in &wanted.features {
+            for (_, id) in named(&self.graph, self.graph.inputs(), pattern, "input")? {
+                let spaces = Spaces::infer(&self.graph);
+                let step = features(&self.graph, &spaces, id, *size, self.seed)?;
+                self.take(Step::Extend(step))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Those inputs or outputs that a pattern names, with their positions.
+fn named(
+    graph: &Graph,
+    ids: &[ValueId],
+    pattern: &str,
+    what: &str,
+) -> Result<Vec<(usize, ValueId)>, RequestError> {
+    let matcher = wildmatch::WildMatch::new(pattern);
+    let name = |id: &ValueId| graph.get(*id).name.as_str();
+    let all = ids.iter().copied().enumerate();
+    let found: Vec<(usize, ValueId)> = all.filter(|(_, id)| matcher.matches(name(id))).collect();
+    if found.is_empty() {
+        let names: Vec<&str> = ids.iter().map(name).collect();
+        let why = format!(
+            "the network has no such {what}; it has {}",
+            names.join(", ")
+        );
+        return Err(refusal(pattern, why));
+    }
+    Ok(found)
+}
+
+fn refusal(space: &str, why: String) -> RequestError {
+    RequestError::Refused(Refusal {
+        space: space.to_owned(),
+        node: None,
+        why,
+    })
+}

@@ -1,0 +1,153 @@
+//! Where layers, blocks, branches and filters are asked for, by name.
+
+use wildmatch::WildMatch;
+
+use super::{RequestError, refusal};
+use crate::graph::Graph;
+use crate::ops::Op;
+use crate::plan::{Block, blocks, deepenable};
+
+/// One of several things that patterns choose from, and what it is called.
+struct Named<'g, T> {
+    what: T,
+    names: Vec<&'g str>,
+}
+
+/// Those that patterns name, in their own order; a pattern that names none is refused.
+fn chosen<T>(
+    named: Vec<Named<'_, T>>,
+    patterns: &[String],
+    none: &str,
+) -> Result<Vec<T>, RequestError> {
+    let mut wanted = vec![false; named.len()];
+    for pattern in patterns {
+        let matcher = WildMatch::new(pattern);
+        let mut any = false;
+        for (one, wanted) in named.iter().zip(&mut wanted) {
+            if one.names.iter().any(|name| matcher.matches(name)) {
+                *wanted = true;
+                any = true;
+            }
+        }
+        if !any {
+            let names = named.iter().flat_map(|one| one.names.iter().copied());
+            let hint = crate::graph::hint(pattern.trim_matches('*'), names);
+            return Err(refusal(pattern, format!("{none}{hint}")));
+        }
+    }
+    let all = named.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    Ok(all.map(|(one, _)| one.what).collect())
+}
+
+/// The layers that can be deepened, by the node's name or the weight's.
+pub(super) fn layers(graph: &Graph, patterns: &[String]) -> Result<Vec<String>, RequestError> {
+    let named = deepenable(graph).into_iter().map(|layer| Named {
+        what: layer.to_owned(),
+        names: vec![layer, weight_of(graph, layer)],
+    });
+    let none = "it matches no layer that can be deepened";
+    chosen(named.collect(), patterns, none)
+}
+
+/// The residual blocks that can be copied, by what their parameters' names begin with or by the
+/// name of their output.
+pub(super) fn blocks_of(graph: &Graph, patterns: &[String]) -> Result<Vec<Block>, RequestError> {
+    if patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = blocks(graph);
+    let named = all.iter().map(|block| Named {
+        what: block.clone(),
+        names: vec![&block.name, &block.after],
+    });
+    let none = "it matches no residual block that can be copied";
+    chosen(named.collect(), patterns, none)
+}
+
+/// Something that a branch can stand beside.
+pub(super) enum Junction {
+    /// A convolution or linear layer.
+    Layer(String),
+    /// A concatenation.
+    Concat(String),
+}
+
+/// The layers and concatenations that patterns name.
+pub(super) fn junctions(graph: &Graph, patterns: &[String]) -> Result<Vec<Junction>, RequestError> {
+    let layers = deepenable(graph).into_iter().map(|layer| Named {
+        what: Junction::Layer(layer.to_owned()),
+        names: vec![layer, weight_of(graph, layer)],
+    });
+    let concats = graph
+        .node_ids()
+        .filter(|id| matches!(graph.at(*id).op, Op::Concat(_)));
+    let concats = concats.map(|id| Named {
+        what: Junction::Concat(graph.node_name(id).to_owned()),
+        names: vec![graph.node_name(id)],
+    });
+    let none = "it matches no layer or concatenation that a branch can stand beside";
+    chosen(layers.chain(concats).collect(), patterns, none)
+}
+
+/// The convolutions that a pattern names.
+pub(super) fn convolutions(graph: &Graph, pattern: &str) -> Result<Vec<String>, RequestError> {
+    let found = graph
+        .node_ids()
+        .filter(|id| matches!(graph.at(*id).op, Op::Conv(_)));
+    let named = found.map(|id| {
+        let name = graph.node_name(id);
+        Named {
+            what: name.to_owned(),
+            names: vec![name, weight_of(graph, name)],
+        }
+    });
+    let none = "it matches no convolution";
+    chosen(named.collect(), &[pattern.to_owned()], none)
+}
+
+/// Where `factor` times as many blocks, or layers where there are no blocks, get their copies:
+/// each place as often as it is named, last ones first.
+pub(super) fn depth(graph: &Graph, factor: f64) -> Result<Vec<Place>, RequestError> {
+    if !(factor > 1.0 && factor <= 64.0) {
+        let why = format!("a depth of {factor}x is not above 1 and sensible");
+        return Err(refusal("*", why));
+    }
+    let mut places: Vec<Place> = blocks(graph).into_iter().map(Place::Block).collect();
+    if places.is_empty() {
+        let is_output = |layer: &&str| {
+            let found = graph.find(layer).ok();
+            found.is_some_and(|id| graph.outputs().contains(&id))
+        };
+        let inner = deepenable(graph)
+            .into_iter()
+            .filter(|layer| !is_output(layer));
+        places = inner.map(|layer| Place::Layer(layer.to_owned())).collect();
+    }
+    if places.is_empty() {
+        let why = "it has neither residual blocks nor layers that can be deepened".to_owned();
+        return Err(refusal("*", why));
+    }
+    let count = (((factor - 1.0) * places.len() as f64).round() as usize).max(1);
+    // Evenly over the depth; a copy of a block leaves those before it as they are.
+    let spread = (0..count).map(|i| places[(2 * i + 1) * places.len() / (2 * count)].clone());
+    let mut spread: Vec<Place> = spread.collect();
+    spread.reverse();
+    Ok(spread)
+}
+
+/// Where a network gets deeper.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// Another copy of a residual block.
+    Block(Block),
+    /// A layer after a layer.
+    Layer(String),
+}
+
+/// The name of a layer's weight, without `.weight`.
+fn weight_of<'g>(graph: &'g Graph, layer: &'g str) -> &'g str {
+    let node = graph.find(layer).ok().and_then(|id| graph.producer(id));
+    let weight = node.and_then(|node| graph.at(node).inputs.get(1));
+    let name = weight.map_or(layer, |id| graph.get(*id).name.as_str());
+    name.strip_suffix(".weight").unwrap_or(name)
+}

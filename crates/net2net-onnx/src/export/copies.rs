@@ -1,0 +1,125 @@
+//! Nodes that growth has copied: the document's own ones again, under other names.
+
+use std::collections::HashMap;
+
+use net2net_core::apply::Growth;
+use net2net_core::graph::NodeId;
+
+use super::Writer;
+use crate::error::OnnxError;
+use crate::import::{Link, Place, Stored};
+use crate::proto::NodeProto;
+
+/// What a name of the grown graph was copied from, back through all steps: `None` if it is no copy.
+fn source<'g>(growth: &'g Growth, name: &'g str) -> Option<&'g str> {
+    let mut now = name;
+    let mut found = false;
+    for stage in growth.stages().iter().rev() {
+        if let Some(origin) = stage.copied.get(now) {
+            now = origin;
+            found = true;
+        }
+    }
+    found.then_some(now)
+}
+
+impl Writer<'_> {
+    /// The nodes of the document by the name of the graph's node that they are.
+    pub(super) fn node_of_name(&self) -> HashMap<String, usize> {
+        let links = self.imported.links.iter().enumerate();
+        let named = links.filter_map(|(index, link)| match link {
+            Link::Node(first) => Some((first.clone(), index)),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// The place in the document of the parameter that a new one is a copy of.
+    pub(super) fn copied_from(&self, name: &str) -> Option<&'_ Stored> {
+        self.imported.parameters.get(source(self.growth, name)?)
+    }
+
+    /// The node of the document that a new node is a copy of, written for the copy. `Some(None)` if
+    /// it is written with another one.
+    pub(super) fn copied_node(
+        &mut self,
+        after: NodeId,
+        by_name: &HashMap<String, usize>,
+    ) -> Result<Option<Option<NodeProto>>, OnnxError> {
+        let (old, new) = (&self.imported.graph, self.growth.graph());
+        let name = new.node_name(after);
+        let Some(original) = source(self.growth, name) else {
+            return Ok(None);
+        };
+        let mut renamed = self.renamed.iter();
+        let known = renamed.find(|(_, now)| *now == original);
+        let original = known.map_or(original, |(was, _)| was.as_str()).to_owned();
+        let original = original.as_str();
+        if self.imported.internal.contains(original) {
+            return Ok(Some(None));
+        }
+        let before = old.find(original).ok().and_then(|id| old.producer(id));
+        let (Some(index), Some(before)) = (by_name.get(original), before) else {
+            return Ok(None);
+        };
+        let mut node = self.document.graph().node[*index].clone();
+        self.rewire(&mut node, before, after)?;
+        if old.at(before).op != new.at(after).op {
+            self.patch(&mut node, before, after)?;
+        }
+        node.name = Some(name.to_owned());
+        let outputs = new.at(after).outputs.iter();
+        node.output = outputs.map(|id| new.get(*id).name.clone()).collect();
+        self.state_numbers(&mut node)?;
+        Ok(Some(Some(node)))
+    }
+
+    /// Gives the copy of a node the inputs that it has in the grown graph.
+    fn rewire(
+        &mut self,
+        node: &mut NodeProto,
+        before: NodeId,
+        after: NodeId,
+    ) -> Result<(), OnnxError> {
+        let (old, new) = (&self.imported.graph, self.growth.graph());
+        let mut pending = vec![(before, after)];
+        while let Some((before, after)) = pending.pop() {
+            let pairs = old.at(before).inputs.iter().zip(&new.at(after).inputs);
+            for (slot, (from, to)) in pairs.enumerate() {
+                if self.imported.internal.contains(&old.get(*from).name)
+                    && let (Some(before), Some(after)) = (old.producer(*from), new.producer(*to))
+                {
+                    pending.push((before, after));
+                    continue;
+                }
+                let (from, to) = (&old.get(*from).name, &new.get(*to).name);
+                let folded = |place: &Place| matches!(place, Place::Folded(..));
+                let stored = self.imported.parameters.get(from);
+                // What is computed from constants is the same for the copy.
+                if from == to || stored.is_some_and(|stored| folded(&stored.place)) {
+                    continue;
+                }
+                let mut reads = node
+                    .input
+                    .iter_mut()
+                    .filter(|input| *input == from)
+                    .peekable();
+                if reads.peek().is_some() {
+                    reads.for_each(|input| input.clone_from(to));
+                } else if let (Some(input), Some(plain)) =
+                    (node.input.get_mut(slot), self.plain.remove(to))
+                {
+                    // The document turns the tensor first; the copy's is turned already.
+                    input.clone_from(to);
+                    self.tensors.insert(to.clone(), plain);
+                } else {
+                    return Err(OnnxError::Export {
+                        name: to.clone(),
+                        why: format!("the copy of `{from}` has no place in its node"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
