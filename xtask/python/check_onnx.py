@@ -25,6 +25,20 @@ def feed(session):
     return values
 
 
+def fed(session, inputs):
+    """The inputs of a session: the given ones, and other numbers where it has more features."""
+    values = {}
+    for value in session.get_inputs():
+        given = inputs[value.name]
+        shape = [s if isinstance(s, int) else g for s, g in zip(value.shape, given.shape)]
+        if list(given.shape) != shape:
+            larger = numpy.random.default_rng(1).standard_normal(shape).astype(given.dtype)
+            larger[tuple(slice(size) for size in given.shape)] = given
+            given = larger
+        values[value.name] = given
+    return values
+
+
 def session(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -38,7 +52,10 @@ def main():
     for path in grown:
         onnx.checker.check_model(path, full_check=True)
         worst = 0.0
-        for before, after in zip(expected, session(path).run(None, inputs)):
+        new = session(path)
+        for before, after in zip(expected, new.run(None, fed(new, inputs))):
+            # New classes stand behind the old ones.
+            after = after[tuple(slice(size) for size in before.shape)]
             worst = max(worst, float(abs(before - after).max() / abs(before).max()))
         print(f"{path}: onnxruntime differs by {worst:.1e}")
         if not worst <= TOLERANCE:

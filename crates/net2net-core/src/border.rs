@@ -19,12 +19,12 @@ pub(crate) fn fits(small: &Shape, large: &Shape) -> bool {
 
 /// Whether the named values of one graph are parts of those of the other.
 pub(crate) fn all_fit(old: &Graph, of_old: &[ValueId], new: &Graph, of_new: &[ValueId]) -> bool {
-    let pairs = of_old.iter().zip(of_new);
+    let mut pairs = of_old.iter().zip(of_new);
     let same = |(a, b): (&ValueId, &ValueId)| {
         let (a, b) = (old.get(*a), new.get(*b));
         a.name == b.name && fits(&a.shape, &b.shape)
     };
-    of_old.len() == of_new.len() && pairs.map(same).all(|same| same)
+    of_old.len() == of_new.len() && pairs.all(same)
 }
 
 /// The positions of a small tensor within a large one, row-major.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use net2net_core::dims::{Space, Spaces};
 use net2net_core::graph::Graph;
-use net2net_core::plan::deepenable;
+use net2net_core::plan::{blocks, deepenable};
 use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
@@ -37,15 +37,30 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<Exit> {
     let (all, touched) = shares(graph, &spaces);
     say!(
         "{} nodes, {} parameters, {} operations a sample; {} spaces can grow, and touch {:.0} % of \
-         the parameters; {} layers can be deepened",
+         the parameters; {} layers can be deepened{}",
         graph.nodes().len(),
         count(all),
         count(graph.flops()),
         spaces.growable().count(),
         100.0 * touched as f64 / all.max(1) as f64,
-        deepenable(graph).len()
+        deepenable(graph).len(),
+        copyable(graph)
     );
     Ok(Exit::Done)
+}
+
+/// The residual blocks that `--copy` can name.
+fn copyable(graph: &Graph) -> String {
+    let names: Vec<String> = blocks(graph).into_iter().map(|block| block.name).collect();
+    match names.len() {
+        0 => String::new(),
+        1..=12 => format!(", and these residual blocks copied: {}", names.join(", ")),
+        n => format!(
+            ", and {n} residual blocks copied: {}, …, {}",
+            names[..6].join(", "),
+            names[n - 1]
+        ),
+    }
 }
 
 /// The numbers of parameters in all, and of those that a growable space touches.
@@ -173,6 +188,7 @@ fn as_json(model: &Model, spaces: &Spaces) -> Value {
         "nodes": nodes,
         "spaces": spaces_json,
         "deepenable": deepenable(graph),
+        "blocks": blocks(graph).into_iter().map(|block| block.name).collect::<Vec<_>>(),
         "not_understood": opaque,
     })
 }

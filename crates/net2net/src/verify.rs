@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
-use net2net_core::graph::{Graph, Node};
+use net2net_core::graph::{Graph, Node, ValueId};
 use net2net_core::verify::{OutputEvidence, compare};
 use net2net_core::weights::Weights;
 use net2net_kernels::Context;
@@ -22,19 +22,6 @@ pub(crate) fn evidence(
     batch: usize,
     seed: u64,
 ) -> Result<Vec<OutputEvidence>> {
-    let names = |graph: &Graph| -> Vec<(String, Vec<usize>)> {
-        let inputs = graph.inputs().iter().map(|id| graph.get(*id));
-        inputs
-            .map(|value| (value.name.clone(), value.shape.at(batch)))
-            .collect()
-    };
-    if names(&old.graph) != names(&new.graph) {
-        bail!(
-            "the models have different inputs: {:?} against {:?}",
-            names(&old.graph),
-            names(&new.graph)
-        );
-    }
     let inputs: Vec<Vec<f64>> = old
         .inputs(batch, seed)?
         .iter()
@@ -60,6 +47,9 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
         let report = json!({ "same": same, "tolerance": args.tolerance, "f64": all });
         say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
+        for note in more(&old.graph, &new.graph) {
+            say!("{note}");
+        }
         for output in &all {
             say!(
                 "{}: largest difference {:.1e}, {:.1e} of its largest value {:.3}",
@@ -80,6 +70,26 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
         say!("the same function on {batch} random samples");
     }
     Ok(Exit::Done)
+}
+
+/// What the new model has more of at its inputs and outputs.
+fn more(old: &Graph, new: &Graph) -> Vec<String> {
+    let pairs = |of: fn(&Graph) -> &[ValueId], rest: &'static str| {
+        let pairs = of(old).iter().zip(of(new));
+        let pairs = pairs.map(|(a, b)| (old.get(*a), new.get(*b)));
+        let grown = pairs.filter(|(a, b)| a.shape != b.shape);
+        grown
+            .map(|(a, b)| {
+                format!(
+                    "{} is {} in the new model, not {}; {rest}",
+                    a.name, b.shape, a.shape
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut notes = pairs(Graph::inputs, "what is new is fed other numbers");
+    notes.extend(pairs(Graph::outputs, "what both have is compared"));
+    notes
 }
 
 /// Lists what differs between two models.

@@ -184,6 +184,21 @@ fn zero(
             zeroed.insert(parameters[0]);
             Ok(())
         }
+        // One factor is enough, such as what a gate lets through.
+        Op::Mul(_) => {
+            let mut first = None;
+            for input in &node.inputs {
+                let mut own = zeroed.clone();
+                match zero(graph, nodes, *input, &mut own) {
+                    Ok(()) => {
+                        *zeroed = own;
+                        return Ok(());
+                    }
+                    Err(why) => first = first.or(Some(why)),
+                }
+            }
+            first.map_or(Ok(()), Err)
+        }
         Op::Add(_) | Op::Sub(_) | Op::Concat(_) => {
             for input in &node.inputs {
                 if own(input) {

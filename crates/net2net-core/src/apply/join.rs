@@ -37,7 +37,7 @@ pub(super) fn join(graph: &Graph, step: &Join, number: usize) -> Result<Stage, A
     };
     let images = graph.get(from).shape.rank() == 4 && graph.get(concat).shape.rank() == 4;
     if !images
-        || step.kernel % 2 == 0
+        || step.kernel.is_multiple_of(2)
         || step.kernel > 63
         || !(1..=1 << 20).contains(&step.channels)
     {

@@ -139,6 +139,18 @@ pub enum RequestError {
     Apply(#[from] ApplyError),
 }
 
+impl RequestError {
+    /// Whether it says that something cannot grow, and not that anything is wrong.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            RequestError::Refused(_)
+                | RequestError::Plan(PlanError::Refused(_))
+                | RequestError::Apply(ApplyError::Refused { .. })
+        )
+    }
+}
+
 impl From<Refusal> for RequestError {
     fn from(refusal: Refusal) -> Self {
         RequestError::Refused(refusal)
@@ -210,23 +222,43 @@ impl<T: Precision> Draft<'_, T> {
     /// Larger filters and new branches.
     fn structure(&mut self, wanted: &Request) -> Result<(), RequestError> {
         for (pattern, side) in &wanted.enlarge {
-            for layer in places::convolutions(&self.graph, pattern)? {
-                self.take(Step::Enlarge(enlarge(&self.graph, &layer, *side)?))?;
+            let layers = places::convolutions(&self.graph, pattern)?;
+            self.each(layers, |draft, layer| {
+                Ok(Step::Enlarge(enlarge(&draft.graph, &layer, *side)?))
+            })?;
+        }
+        let junctions = places::junctions(&self.graph, &wanted.branch)?;
+        self.each(junctions, |draft, junction| match junction {
+            Junction::Layer(layer) => {
+                let planned = branch(&draft.graph, &layer, wanted.kernel, draft.seed);
+                Ok(Step::Insert(planned?))
+            }
+            Junction::Concat(concat) => {
+                let kernel = wanted.kernel.unwrap_or(3);
+                let planned = join(&draft.graph, &concat, kernel, draft.seed);
+                Ok(Step::Join(planned?))
+            }
+        })
+    }
+
+    /// Takes a step at each of several places. Where a pattern names many, those that refuse are
+    /// left as they are, unless all do.
+    fn each<P>(
+        &mut self,
+        places: Vec<P>,
+        step: impl Fn(&Self, P) -> Result<Step, RequestError>,
+    ) -> Result<(), RequestError> {
+        let (all, mut refused) = (places.len(), Vec::new());
+        for place in places {
+            match step(self, place).and_then(|step| self.take(step)) {
+                Err(error) if error.is_refusal() => refused.push(error),
+                other => other?,
             }
         }
-        for junction in places::junctions(&self.graph, &wanted.branch)? {
-            let step = match junction {
-                Junction::Layer(layer) => {
-                    Step::Insert(branch(&self.graph, &layer, wanted.kernel, self.seed)?)
-                }
-                Junction::Concat(concat) => {
-                    let kernel = wanted.kernel.unwrap_or(3);
-                    Step::Join(join(&self.graph, &concat, kernel, self.seed)?)
-                }
-            };
-            self.take(step)?;
+        match refused.len() == all {
+            true => refused.into_iter().next().map_or(Ok(()), Err),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Copied blocks and inserted layers.

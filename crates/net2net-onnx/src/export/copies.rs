@@ -1,13 +1,13 @@
 //! Nodes that growth has copied: the document's own ones again, under other names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use net2net_core::apply::Growth;
 use net2net_core::graph::NodeId;
 
 use super::Writer;
 use crate::error::OnnxError;
-use crate::import::{Link, Place, Stored};
+use crate::import::{Imported, Link, Place, Stored};
 use crate::proto::NodeProto;
 
 /// What a name of the grown graph was copied from, back through all steps: `None` if it is no copy.
@@ -21,6 +21,18 @@ fn source<'g>(growth: &'g Growth, name: &'g str) -> Option<&'g str> {
         }
     }
     found.then_some(now)
+}
+
+/// New parameters that the document does not get, since they are computed from constants and the
+/// copy reads what its original does.
+pub(super) fn shared<'g>(imported: &Imported, growth: &'g Growth) -> BTreeSet<&'g str> {
+    let folded = |name: &&str| {
+        let stored = source(growth, name).and_then(|of| imported.parameters.get(of));
+        stored.is_some_and(|stored| matches!(stored.place, Place::Folded(..)))
+    };
+    let graph = growth.graph();
+    let names = graph.parameters().map(|id| graph.get(id).name.as_str());
+    names.filter(folded).collect()
 }
 
 impl Writer<'_> {

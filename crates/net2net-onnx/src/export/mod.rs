@@ -34,7 +34,7 @@ pub fn export<T: Real>(
     loop {
         let writer = Writer::new(document, imported, plan, growth, &pinned);
         let written = writer.write(weights)?;
-        match read_again(&written, imported, growth.graph(), &pinned)? {
+        match read_again(&written, imported, growth, &pinned)? {
             None => return Ok(written),
             Some(more) => pinned = more,
         }
@@ -55,7 +55,7 @@ struct Pinned {
 fn read_again(
     written: &Document,
     imported: &Imported,
-    graph: &Graph,
+    growth: &Growth,
     pinned: &Pinned,
 ) -> Result<Option<Pinned>, OnnxError> {
     crate::document::check(written.graph())?;
@@ -71,18 +71,28 @@ fn read_again(
     if more != *pinned {
         return Ok(Some(more));
     }
-    match difference(&again.graph, graph, pinned) {
+    let shared = copies::shared(imported, growth);
+    let gone = |name: &str| pinned.numbers.contains(name) || shared.contains(name);
+    match difference(&again.graph, growth.graph(), gone) {
         None => Ok(None),
         Some(_) if !pinned.shapes => {
             more.shapes = true;
             Ok(Some(more))
         }
-        Some((name, why)) => Err(OnnxError::Export { name, why }),
+        Some((name, why)) => {
+            let mut lost = again.opaque.iter().filter(|node| node.node == name);
+            let why = lost.next().map_or(why, |node| node.why.clone());
+            Err(OnnxError::Export { name, why })
+        }
     }
 }
 
-/// The first value that is not as it is in the grown graph.
-fn difference(found: &Graph, wanted: &Graph, pinned: &Pinned) -> Option<(String, String)> {
+/// The first value that is not as it is in the grown graph, but for those that may be gone.
+fn difference(
+    found: &Graph,
+    wanted: &Graph,
+    gone: impl Fn(&str) -> bool,
+) -> Option<(String, String)> {
     let inputs = |graph: &Graph| -> Vec<Shape> {
         let inputs = graph.inputs().iter();
         inputs.map(|id| graph.get(*id).shape.clone()).collect()
@@ -92,7 +102,7 @@ fn difference(found: &Graph, wanted: &Graph, pinned: &Pinned) -> Option<(String,
     for id in wanted.value_ids() {
         let value = wanted.get(id);
         let Ok(other) = found.find(&value.name) else {
-            if pinned.numbers.contains(&value.name) {
+            if gone(&value.name) {
                 continue;
             }
             return Some((value.name.clone(), "it is lost when read again".to_owned()));

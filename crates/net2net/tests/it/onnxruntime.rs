@@ -18,6 +18,20 @@ fn grow(model: &Path, output: &Path, how: &[&str]) {
     assert!(result.status.success(), "{}: {said}", model.display());
 }
 
+/// What else a model can get, without copies of its units.
+fn structure(name: &str) -> &'static [&'static [&'static str]] {
+    match name.starts_with("residual") {
+        true => &[
+            &["--classes", "12"],
+            &["--features", "5"],
+            &["--enlarge", "*=5"],
+            &["--branch", "*", "--kernel", "3"],
+            &["--classes", "11", "--features", "4", "--wider", "1.3"],
+        ],
+        false => &[&["--branch", "*"], &["--copy", "*"], &["--deeper", "*"]],
+    }
+}
+
 #[test]
 fn onnxruntime_computes_the_same_before_and_after_growth() {
     let Some(python) = std::env::var_os("NET2NET_PYTHON") else {
@@ -40,6 +54,14 @@ fn onnxruntime_computes_the_same_before_and_after_growth() {
             let both = folder.path().join(format!("{name}-both.onnx"));
             grow(&model, &both, &["--deeper", "*", "--params", "6x"]);
             grown.push(both);
+        }
+        let blocks = folder.path().join(format!("{name}-blocks.onnx"));
+        grow(&model, &blocks, &["--deeper", "2x", "--wider", "1.5"]);
+        grown.push(blocks);
+        for (at, how) in structure(name).iter().enumerate() {
+            let path = folder.path().join(format!("{name}-{at}.onnx"));
+            grow(&model, &path, how);
+            grown.push(path);
         }
         let mut check = Command::new(&python);
         check
