@@ -95,6 +95,8 @@ impl Writer<'_> {
     ) -> Result<(), OnnxError> {
         let (old, new) = (&self.imported.graph, self.growth.graph());
         let mut pending = vec![(before, after)];
+        // An operand may be read twice.
+        let mut done: BTreeSet<&str> = BTreeSet::new();
         while let Some((before, after)) = pending.pop() {
             let pairs = old.at(before).inputs.iter().zip(&new.at(after).inputs);
             for (slot, (from, to)) in pairs.enumerate() {
@@ -108,7 +110,8 @@ impl Writer<'_> {
                 let folded = |place: &Place| matches!(place, Place::Folded(..));
                 let stored = self.imported.parameters.get(from);
                 // What is computed from constants is the same for the copy.
-                if from == to || stored.is_some_and(|stored| folded(&stored.place)) {
+                let shared = from == to || stored.is_some_and(|stored| folded(&stored.place));
+                if shared || !done.insert(from) {
                     continue;
                 }
                 let mut reads = node
