@@ -50,6 +50,8 @@ enum Command {
 enum Bench {
     /// Time training steps side by side with PyTorch.
     Train(bench::Arguments),
+    /// Time planning by the size of the graph.
+    Plan(bench::plan::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -57,6 +59,9 @@ fn main() -> Result<()> {
         Command::Bench {
             what: Bench::Train(arguments),
         } => bench::train(&arguments),
+        Command::Bench {
+            what: Bench::Plan(arguments),
+        } => bench::plan::run(&arguments),
         Command::Fixtures { python } => {
             python::run_script(&python.interpreter()?, "make_fixtures.py")
         }

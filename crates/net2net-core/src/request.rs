@@ -1,17 +1,19 @@
 //! What people ask for, turned into a plan: all spaces by a factor, layers by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use net2net_kernels::Context;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wildmatch::WildMatch;
 
-use crate::apply::{ApplyError, Growth, apply};
+use crate::apply::{ApplyError, Growth, apply, resized};
 use crate::dims::{AtomId, Refusal, Spaces};
 use crate::engine::Precision;
 use crate::graph::Graph;
-use crate::plan::{Mapping, Plan, PlanError, Step, Symmetry, deepen, deepenable, widen};
+use crate::plan::{
+    Mapping, Plan, PlanError, Step, Symmetry, check_sizes, deepen, deepenable, widen,
+};
 use crate::weights::Weights;
 
 /// A growth as a person states it.
@@ -139,10 +141,10 @@ pub fn request<T: Precision>(
     }
     let widths = Widths::new(growth.graph(), wanted)?;
     let factor = match wanted.target {
-        Some(target) => Some(widths.fit(growth.graph(), wanted, target, seed)?),
+        Some(target) => Some(widths.fit(growth.graph(), wanted, target)?),
         None => wanted.widen,
     };
-    let wider = widths.steps(wanted, factor, seed)?;
+    let wider = widths.steps(growth.graph(), wanted, factor, seed)?;
     if !wider.is_empty() {
         steps.extend(wider);
         growth = apply(graph, &Plan::new(graph, seed, steps.clone()))?;
@@ -162,7 +164,7 @@ struct Widths {
     /// By the factor.
     scaled: Vec<AtomId>,
     /// To a size of their own.
-    sized: Vec<(AtomId, usize)>,
+    sized: HashMap<AtomId, usize>,
 }
 
 impl Widths {
@@ -174,18 +176,16 @@ impl Widths {
             all.extend(spaces.aliases(graph, space));
             names.push((spaces.find(&space.name)?, all));
         }
-        let mut sized: Vec<(AtomId, usize)> = Vec::new();
+        let mut sized: HashMap<AtomId, usize> = HashMap::new();
         for (pattern, size) in &wanted.sizes {
             for id in chosen(&spaces, &names, std::slice::from_ref(pattern))? {
-                if !sized.iter().any(|(known, _)| *known == id) {
-                    sized.push((id, *size));
-                }
+                sized.entry(id).or_insert(*size);
             }
         }
         let mut scaled = Vec::new();
         if wanted.widen.is_some() || wanted.target.is_some() {
             scaled = chosen(&spaces, &names, &wanted.spaces)?;
-            scaled.retain(|id| !sized.iter().any(|(known, _)| known == id));
+            scaled.retain(|id| !sized.contains_key(id));
         }
         Ok(Widths {
             spaces,
@@ -194,13 +194,12 @@ impl Widths {
         })
     }
 
-    /// The steps that widen, by a factor where no size is asked for.
-    fn steps(
+    /// The new sizes, by a factor where none is asked for.
+    fn sizes(
         &self,
         wanted: &Request,
         factor: Option<f64>,
-        seed: u64,
-    ) -> Result<Vec<Step>, RequestError> {
+    ) -> Result<HashMap<AtomId, usize>, RequestError> {
         let mut sizes = self.sized.clone();
         if let Some(factor) = factor {
             if !(factor > 1.0 && factor <= 1024.0) {
@@ -213,7 +212,22 @@ impl Widths {
                     .map(|id| (*id, self.scale(*id, wanted, factor))),
             );
         }
+        Ok(sizes)
+    }
+
+    /// The steps that widen, by a factor where no size is asked for. Absurd sizes are refused
+    /// before any map is made.
+    fn steps(
+        &self,
+        graph: &Graph,
+        wanted: &Request,
+        factor: Option<f64>,
+        seed: u64,
+    ) -> Result<Vec<Step>, RequestError> {
+        let sizes = self.sizes(wanted, factor)?;
+        check_sizes(graph, &self.spaces, &sizes)?;
         // In the order of the spaces, whichever way each was asked for.
+        let mut sizes: Vec<(AtomId, usize)> = sizes.into_iter().collect();
         sizes.sort_unstable();
         let step = |(id, size): (AtomId, usize)| {
             let name = &self.spaces.all()[id.index()].name;
@@ -228,21 +242,17 @@ impl Widths {
         let space = &self.spaces.all()[id.index()];
         let old = space.size.at(1);
         if space.uniform {
-            return old * (factor.round() as usize).max(2);
+            return old.saturating_mul((factor.round() as usize).max(2));
         }
         let size = ((old as f64 * factor).round() as usize).max(old + 1);
-        size.next_multiple_of(wanted.round_to.unwrap_or(1).max(1))
+        let step = wanted.round_to.unwrap_or(1).max(1);
+        // A step beyond all sizes is refused with them.
+        size.checked_next_multiple_of(step).unwrap_or(usize::MAX)
     }
 
     /// The factor that brings the network closest to a target, by bisection: the more a network
     /// is widened, the more it has.
-    fn fit(
-        &self,
-        graph: &Graph,
-        wanted: &Request,
-        target: Target,
-        seed: u64,
-    ) -> Result<f64, RequestError> {
+    fn fit(&self, graph: &Graph, wanted: &Request, target: Target) -> Result<f64, RequestError> {
         let now = target.of(graph);
         let goal = target.wanted();
         if goal <= now {
@@ -254,9 +264,12 @@ impl Widths {
             ));
         }
         let reached = |factor: f64| -> Result<u64, RequestError> {
-            let steps = self.steps(wanted, Some(factor), seed)?;
-            let growth = apply(graph, &Plan::new(graph, seed, steps))?;
-            Ok(target.of(growth.graph()))
+            let sizes = self.sizes(wanted, Some(factor))?;
+            // What would be refused is more than any goal that can be reached.
+            if check_sizes(graph, &self.spaces, &sizes).is_err() {
+                return Ok(u64::MAX);
+            }
+            Ok(target.of(&resized(graph, &self.spaces, &sizes)?))
         };
         let (mut low, mut high) = (1.0 + 1e-9, 2.0);
         while reached(high)? < goal {
@@ -358,7 +371,7 @@ fn layers(graph: &Graph, patterns: &[String]) -> Result<Vec<String>, RequestErro
 
 /// The name of a layer's weight, without `.weight`.
 fn weight_of<'g>(graph: &'g Graph, layer: &'g str) -> &'g str {
-    let node = graph.find(layer).ok().and_then(|id| graph.producer(id));
+    let node = graph.lookup(layer).and_then(|id| graph.producer(id));
     let weight = node.and_then(|node| graph.at(node).inputs.get(1));
     let name = weight.map_or(layer, |id| graph.get(*id).name.as_str());
     name.strip_suffix(".weight").unwrap_or(name)

@@ -193,7 +193,7 @@ impl<T: Real> Weights<T> {
             let extra = self
                 .0
                 .keys()
-                .find(|name| !graph.find(name).is_ok_and(|id| graph.is_parameter(id)));
+                .find(|name| !graph.lookup(name).is_some_and(|id| graph.is_parameter(id)));
             if let Some(name) = extra {
                 return Err(WeightsError::Unknown { name: name.clone() });
             }

@@ -13,8 +13,11 @@
 mod contestant;
 mod load;
 mod models;
+mod page;
+pub(crate) mod plan;
 mod report;
 mod statistics;
+mod synthetic;
 pub(crate) mod worker;
 
 use std::path::{Path, PathBuf};

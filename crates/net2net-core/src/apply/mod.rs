@@ -14,11 +14,12 @@ use net2net_kernels::Real;
 use thiserror::Error;
 
 pub use rewrite::{Fresh, Lift, Origin};
+pub(crate) use widen::resized;
 
 use crate::dims::Refusal;
 use crate::engine::{Moment, OptimizerState};
 use crate::graph::{Graph, GraphError};
-use crate::plan::{Plan, Step};
+use crate::plan::{MAX_PARAMETERS, Plan, Step};
 use crate::weights::{Tensor, Weights, WeightsError, initialize};
 
 /// Why a plan was not carried out.
@@ -117,12 +118,24 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
             }
         };
         stage.graph.validate()?;
+        check_amount(&stage.graph, at)?;
         stages.push(stage);
     }
     Ok(Growth {
         parent: graph.clone(),
         stages,
     })
+}
+
+/// Refuses what inserted layers make too large; widening refuses by itself, and earlier.
+fn check_amount(graph: &Graph, step: usize) -> Result<(), ApplyError> {
+    let count = graph.parameter_count();
+    if count <= MAX_PARAMETERS {
+        return Ok(());
+    }
+    let why =
+        format!("the network would have {count} parameters, and {MAX_PARAMETERS} are the most");
+    Err(ApplyError::Invalid { step, why })
 }
 
 impl Growth {

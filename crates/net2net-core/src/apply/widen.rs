@@ -6,7 +6,7 @@ use super::{ApplyError, Lift, Origin, Stage};
 use crate::dims::{AtomId, AxisMap, AxisRole, Grown, LeafMap, Spaces};
 use crate::graph::{Extent, Graph, Shape, Source, ValueId};
 use crate::ops::Role;
-use crate::plan::{NoiseKind, Widen};
+use crate::plan::{NoiseKind, Widen, check_sizes};
 
 /// Shares of one unit's copies may differ from 1 by this much, for the rounding of a division.
 const SHARE_TOLERANCE: f64 = 1e-12;
@@ -23,7 +23,16 @@ pub(super) fn widen(graph: &Graph, steps: &[&Widen], first: usize) -> Result<Sta
             return Err(ApplyError::Invalid { step: number, why });
         }
     }
-    let grown = rebuild(graph, &spaces, &widened)?;
+    let sizes: HashMap<AtomId, usize> = widened
+        .iter()
+        .map(|(id, step)| (*id, step.source.len()))
+        .collect();
+    check_sizes(graph, &spaces, &sizes).map_err(|refusal| {
+        let at = steps.iter().position(|step| step.space == refusal.space);
+        let step = first + at.unwrap_or(0);
+        ApplyError::Refused { step, refusal }
+    })?;
+    let grown = resized(graph, &spaces, &sizes)?;
     let mut origins = BTreeMap::new();
     let roles = graph.parameter_roles();
     for id in graph.parameters() {
@@ -106,12 +115,13 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
     Ok(id)
 }
 
-fn rebuild(
+/// The graph with other sizes of some of its spaces.
+pub(crate) fn resized(
     graph: &Graph,
     spaces: &Spaces,
-    widened: &HashMap<AtomId, &Widen>,
+    sizes: &HashMap<AtomId, usize>,
 ) -> Result<Graph, ApplyError> {
-    let size_of = |atom: AtomId| widened.get(&atom).map(|widen| widen.source.len());
+    let size_of = |atom: AtomId| sizes.get(&atom).copied();
     let shape_of = |id: ValueId| -> Shape {
         let axes = spaces.axes(id).iter();
         axes.map(|dim| spaces.extent(dim, &size_of)).collect()

@@ -5,12 +5,14 @@
 //! optimizer moments.
 
 mod deepen;
+mod limits;
 mod widen;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use deepen::{deepen, deepenable, measure};
+pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, check_sizes};
 pub use widen::{Mapping, Symmetry, widen};
 
 use crate::dims::Refusal;

@@ -14,6 +14,7 @@ mod parting;
 mod plan_file;
 mod random_graph;
 mod regressions;
+mod sizes;
 mod spaces;
 mod text;
 mod trainer;

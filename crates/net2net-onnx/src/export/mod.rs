@@ -89,7 +89,7 @@ fn difference(found: &Graph, wanted: &Graph, pinned: &Pinned) -> Option<(String,
     let comparable = inputs(found) == inputs(wanted);
     for id in wanted.value_ids() {
         let value = wanted.get(id);
-        let Ok(other) = found.find(&value.name) else {
+        let Some(other) = found.lookup(&value.name) else {
             if pinned.numbers.contains(&value.name) {
                 continue;
             }
@@ -124,6 +124,10 @@ struct Writer<'a> {
     /// What is stated although the old model computes it.
     pinned: &'a Pinned,
     readers: HashMap<String, usize>,
+    /// The initialisers of the old model by name.
+    initializers: HashMap<&'a str, usize>,
+    /// Its constants by the name of what they make.
+    constant_nodes: HashMap<&'a str, usize>,
     /// Names that are taken.
     names: HashSet<String>,
     /// Initialisers to be added or replaced, by name.
@@ -167,6 +171,11 @@ impl<'a> Writer<'a> {
         names.extend(source.initializer.iter().map(|t| t.name().to_owned()));
         names.extend(source.input.iter().map(|i| i.name().to_owned()));
         names.extend(growth.graph().values().iter().map(|v| v.name.clone()));
+        let initializers = source.initializer.iter().enumerate();
+        let constants = source.node.iter().enumerate().filter_map(|(index, node)| {
+            let made = node.output.first()?.as_str();
+            (node.op_type() == "Constant").then_some((made, index))
+        });
         Writer {
             document,
             imported,
@@ -174,6 +183,8 @@ impl<'a> Writer<'a> {
             renamed,
             pinned,
             readers,
+            initializers: initializers.map(|(i, t)| (t.name(), i)).collect(),
+            constant_nodes: constants.collect(),
             names,
             tensors: BTreeMap::new(),
             constants: BTreeMap::new(),
@@ -301,7 +312,7 @@ impl<'a> Writer<'a> {
         while let Some(name) = pending.pop() {
             let now = self.renamed.get(&name).unwrap_or(&name);
             let find =
-                |graph: &Graph, name: &str| graph.find(name).ok().and_then(|id| graph.producer(id));
+                |graph: &Graph, name: &str| graph.lookup(name).and_then(|id| graph.producer(id));
             let (Some(before), Some(after)) = (find(old, &name), find(new, now)) else {
                 return Err(OnnxError::Export {
                     name,
@@ -371,11 +382,19 @@ impl<'a> Writer<'a> {
             .extend(std::mem::take(&mut self.tensors).into_values());
         // The order of nodes has changed, but not their outputs.
         let source = self.document.graph();
-        for (index, new) in std::mem::take(&mut self.constants) {
-            let output = &source.node[index].output;
-            let node = graph.node.iter_mut().find(|node| &node.output == output);
-            let value = node.and_then(|n| n.attribute.iter_mut().find(|a| a.name() == "value"));
-            if let Some(value) = value {
+        let mut constants: HashMap<&str, TensorProto> = std::mem::take(&mut self.constants)
+            .into_iter()
+            .filter_map(|(index, new)| Some((source.node[index].output.first()?.as_str(), new)))
+            .collect();
+        for node in &mut graph.node {
+            let Some(new) = node
+                .output
+                .first()
+                .and_then(|o| constants.remove(o.as_str()))
+            else {
+                continue;
+            };
+            if let Some(value) = node.attribute.iter_mut().find(|a| a.name() == "value") {
                 value.t = Some(new);
             }
         }
@@ -386,8 +405,8 @@ impl<'a> Writer<'a> {
         let grown = self.growth.graph();
         let (old, links) = (&self.imported.graph, &self.imported.links);
         let shape_of = |name: &str| {
-            let before = &old.get(old.find(name).ok()?).shape;
-            let after = &grown.get(grown.find(name).ok()?).shape;
+            let before = &old.get(old.lookup(name)?).shape;
+            let after = &grown.get(grown.lookup(name)?).shape;
             (before != after).then(|| after.clone())
         };
         for info in graph.input.iter_mut().chain(&mut graph.value_info) {
@@ -401,7 +420,7 @@ impl<'a> Writer<'a> {
         let folded = folded.filter(|(_, link)| **link == Link::Folded);
         let turned: HashSet<&str> = folded
             .flat_map(|(node, _)| node.output.iter().map(String::as_str))
-            .filter(|name| old.find(name).is_err())
+            .filter(|name| old.lookup(name).is_none())
             .collect();
         graph
             .value_info

@@ -221,7 +221,7 @@ fn same_operators(one: &Graph, other: &Graph) -> bool {
 fn following(one: &Graph, other: &Graph) -> BTreeMap<String, Vec<usize>> {
     let mut all = BTreeMap::new();
     for value in one.values() {
-        let Ok(id) = other.find(&value.name) else {
+        let Some(id) = other.lookup(&value.name) else {
             continue;
         };
         let pairs = value
