@@ -14,7 +14,7 @@ use crate::graph::Graph;
 use crate::plan::{
     Mapping, Plan, PlanError, Step, Symmetry, check_sizes, deepen, deepenable, widen,
 };
-use crate::weights::Weights;
+use crate::weights::Source;
 
 /// A growth as a person states it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,7 +123,7 @@ impl From<Refusal> for RequestError {
 pub fn request<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
-    weights: &Weights<T>,
+    weights: &dyn Source<T>,
     wanted: &Request,
     seed: u64,
     batch: usize,
@@ -132,7 +132,7 @@ pub fn request<T: Precision>(
     let mut steps = Vec::new();
     let mut growth = apply(graph, &Plan::new(graph, seed, Vec::new()))?;
     for layer in layers(graph, &wanted.deepen)? {
-        let grown = growth.weights(weights)?;
+        let grown = growth.source(weights);
         let current = growth.graph();
         let kernel = wanted.kernel;
         let insert = deepen(cx, current, &grown, &layer, kernel, seed, batch, inputs)?;

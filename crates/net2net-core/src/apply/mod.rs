@@ -6,6 +6,8 @@
 
 mod insert;
 mod rewrite;
+mod source;
+mod take;
 mod widen;
 
 use std::collections::BTreeMap;
@@ -14,13 +16,14 @@ use net2net_kernels::Real;
 use thiserror::Error;
 
 pub use rewrite::{Fresh, Lift, Origin};
+pub use source::GrownSource;
 pub(crate) use widen::resized;
 
 use crate::dims::Refusal;
 use crate::engine::{Moment, OptimizerState};
 use crate::graph::{Graph, GraphError};
 use crate::plan::{MAX_PARAMETERS, Plan, Step};
-use crate::weights::{Tensor, Weights, WeightsError, initialize};
+use crate::weights::{Source, Tensor, Weights, WeightsError, initialize};
 
 /// Why a plan was not carried out.
 #[derive(Debug, Error)]
@@ -154,16 +157,14 @@ impl Growth {
     /// Grows weights, or a moving average of them.
     pub fn weights<T: Real>(&self, weights: &Weights<T>) -> Result<Weights<T>, ApplyError> {
         weights.check(&self.parent)?;
-        let mut weights = weights.clone();
-        for stage in &self.stages {
-            weights = stage.rebuild(|name, origin, sizes| match origin {
-                Origin::Kept => weights.require(name).cloned(),
-                Origin::Lifted(lift) => Ok(lift.weight(weights.require(name)?, name)),
-                Origin::Fresh(fresh) => Ok(fresh.tensor(sizes, name)),
-            })?;
+        let source = self.source(weights);
+        let mut grown = Weights::default();
+        for id in self.graph().parameters() {
+            let name = &self.graph().get(id).name;
+            grown.insert(name.clone(), source.tensor(name)?.into_owned());
         }
-        weights.check(self.graph())?;
-        Ok(weights)
+        grown.check(self.graph())?;
+        Ok(grown)
     }
 
     /// Grows optimizer state: with r even copies, the first moment of what produces them is

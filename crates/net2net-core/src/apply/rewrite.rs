@@ -2,6 +2,7 @@
 
 use net2net_kernels::Real;
 
+use super::take::take_all;
 use super::{Copies, moment_power};
 use crate::dims::AxisMap;
 use crate::engine::Moment;
@@ -80,10 +81,7 @@ impl Fresh {
 impl Lift {
     /// A weight, a running statistic or a moving average: copied, with shares where it is read.
     pub fn weight<T: Real>(&self, old: &Tensor<T>, name: &str) -> Tensor<T> {
-        let mut tensor = old.clone();
-        for (axis, map) in self.axes.iter().enumerate() {
-            tensor = take(&tensor, axis, map, |i| map.factor[i]);
-        }
+        let mut tensor = take_all(old, &self.axes);
         for (axis, noise) in &self.noise {
             self.add_noise(&mut tensor, *axis, noise, name);
         }

@@ -16,6 +16,7 @@ mod random_graph;
 mod regressions;
 mod sizes;
 mod spaces;
+mod streaming;
 mod text;
 mod trainer;
 

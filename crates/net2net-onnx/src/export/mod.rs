@@ -4,18 +4,23 @@ mod insert;
 mod patch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use net2net_core::apply::{Growth, Origin};
-use net2net_core::graph::{Extent, Graph, NodeId, Shape};
+use net2net_core::graph::{Extent, Graph, NodeId, Shape, ValueId};
 use net2net_core::plan::{Plan, Step};
-use net2net_core::weights::Weights;
+use net2net_core::weights::Source;
 use net2net_kernels::Real;
 
-use crate::document::Document;
+use crate::document::{Document, Unmade};
 use crate::error::OnnxError;
 use crate::import::{Imported, Link, Place};
 use crate::proto::{Dimension, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::source::{FileSource, GrownMaker};
 use crate::tensor;
+
+/// Parameters of fewer elements are made at once: shape arithmetic may read them.
+const UNMADE_MIN: usize = 1 << 14;
 
 /// The document of a grown network.
 ///
@@ -26,7 +31,53 @@ pub fn export<T: Real>(
     imported: &Imported,
     plan: &Plan,
     growth: &Growth,
-    weights: &Weights<T>,
+    weights: &dyn Source<T>,
+) -> Result<Document, OnnxError> {
+    write(document, imported, plan, growth, &Numbers::Now(weights))
+}
+
+/// The same where the tensors of large parameters that grew are made when the result is read or
+/// written, one at a time, and dropped again.
+pub fn export_streaming(
+    model: &Arc<(Document, Imported)>,
+    plan: &Plan,
+    growth: &Arc<Growth>,
+) -> Result<Document, OnnxError> {
+    let (document, imported) = model.as_ref();
+    let maker = GrownMaker::new(Arc::clone(model), Arc::clone(growth));
+    let file = FileSource::new(document, imported);
+    let unmade = Unmade(Arc::new(maker));
+    let source = growth.source(&file);
+    write(
+        document,
+        imported,
+        plan,
+        growth,
+        &Numbers::Later(&source, unmade),
+    )
+}
+
+/// Where the numbers of grown parameters come from, and when.
+enum Numbers<'a, T: Real> {
+    Now(&'a dyn Source<T>),
+    /// Those of small parameters now, others when they are asked for.
+    Later(&'a dyn Source<T>, Unmade),
+}
+
+impl<T: Real> Numbers<'_, T> {
+    fn source(&self) -> &dyn Source<T> {
+        match self {
+            Numbers::Now(source) | Numbers::Later(source, _) => *source,
+        }
+    }
+}
+
+fn write<T: Real>(
+    document: &Document,
+    imported: &Imported,
+    plan: &Plan,
+    growth: &Growth,
+    weights: &Numbers<'_, T>,
 ) -> Result<Document, OnnxError> {
     let mut pinned = Pinned::default();
     loop {
@@ -191,7 +242,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write<T: Real>(mut self, weights: &Weights<T>) -> Result<Document, OnnxError> {
+    fn write<T: Real>(mut self, weights: &Numbers<'_, T>) -> Result<Document, OnnxError> {
         self.parameters(weights)?;
         let source = self.document.graph();
         let mut placed: Vec<(usize, NodeProto)> = Vec::with_capacity(source.node.len());
@@ -217,10 +268,11 @@ impl<'a> Writer<'a> {
         graph.node = placed.into_iter().map(|(_, node)| node).collect();
         self.replace_tensors(graph);
         self.restate(graph);
-        Ok(Document {
-            model,
-            external: self.document.external.clone(),
-        })
+        let mut external = self.document.external.clone();
+        if let Numbers::Later(_, unmade) = weights {
+            external.unmade = Some(unmade.clone());
+        }
+        Ok(Document { model, external })
     }
 
     fn has_grown(&self, parameter: &str) -> bool {
@@ -231,7 +283,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The tensors of parameters that grew, and of those that are new.
-    fn parameters<T: Real>(&mut self, weights: &Weights<T>) -> Result<(), OnnxError> {
+    fn parameters<T: Real>(&mut self, weights: &Numbers<'_, T>) -> Result<(), OnnxError> {
         let graph = self.growth.graph();
         for id in graph.parameters() {
             let name = graph.get(id).name.clone();
@@ -243,20 +295,19 @@ impl<'a> Writer<'a> {
             if stored.is_some() && !self.has_grown(&name) {
                 continue;
             }
-            let grown = weights.require(&name).map_err(missing)?;
+            if matches!(weights, Numbers::Later(..)) && self.leave_unmade(id) {
+                continue;
+            }
+            let grown = weights.source().tensor(&name).map_err(missing)?;
             let numbers: Vec<f64> = grown.data().iter().map(|x| (*x).to_f64()).collect();
             let source = self.document.graph();
             let Some(stored) = stored else {
-                let template = TensorProto {
-                    data_type: Some(self.element_type()),
-                    name: Some(name.clone()),
-                    ..TensorProto::default()
-                };
+                let template = self.template(&name);
                 let fresh = tensor::with_numbers(&template, grown.shape(), numbers.into_iter())?;
                 self.tensors.insert(name, fresh);
                 continue;
             };
-            let (sizes, numbers) = stored.turn_back(grown.shape(), &numbers);
+            let (sizes, numbers) = stored.turn_back(grown.shape(), numbers);
             match &stored.place {
                 Place::Initializer(index) => {
                     let old = &source.initializer[*index];
@@ -284,6 +335,37 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// States the tensor of a large parameter without making its numbers; false if they have to be
+    /// made now.
+    fn leave_unmade(&mut self, parameter: ValueId) -> bool {
+        let value = self.growth.graph().get(parameter);
+        if value.shape.elements(1) < UNMADE_MIN {
+            return false;
+        }
+        let (name, sizes) = (&value.name, value.shape.at(1));
+        let tensor = match self.imported.parameters.get(name) {
+            None => tensor::unmade(&self.template(name), &sizes, name),
+            Some(stored) => match &stored.place {
+                Place::Initializer(index) => {
+                    let old = &self.document.graph().initializer[*index];
+                    tensor::unmade(old, &stored.sizes_back(&sizes), name)
+                }
+                Place::Constant(_) | Place::Folded(..) => return false,
+            },
+        };
+        self.tensors.insert(tensor.name().to_owned(), tensor);
+        true
+    }
+
+    /// What a new tensor begins as.
+    fn template(&self, name: &str) -> TensorProto {
+        TensorProto {
+            data_type: Some(self.element_type()),
+            name: Some(name.to_owned()),
+            ..TensorProto::default()
+        }
     }
 
     /// The element type of most of the model's real numbers: that of the first such initialiser.
@@ -359,11 +441,7 @@ impl<'a> Writer<'a> {
         if let (Some(Place::Folded(sizes, numbers)), false) =
             (place, self.tensors.contains_key(&stated))
         {
-            let template = TensorProto {
-                data_type: Some(self.element_type()),
-                name: Some(stated.clone()),
-                ..TensorProto::default()
-            };
+            let template = self.template(&stated);
             let tensor = tensor::with_numbers(&template, sizes, numbers.iter().copied())?;
             self.tensors.insert(stated.clone(), tensor);
         }
