@@ -50,6 +50,10 @@ enum Command {
 enum Bench {
     /// Time training steps side by side with PyTorch.
     Train(bench::Arguments),
+    /// Time planning by the size of the graph.
+    Plan(bench::plan::Arguments),
+    /// Time the growth of a model of 1 GB beside copying it, and its peak memory.
+    Grow(bench::grow::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -57,6 +61,12 @@ fn main() -> Result<()> {
         Command::Bench {
             what: Bench::Train(arguments),
         } => bench::train(&arguments),
+        Command::Bench {
+            what: Bench::Plan(arguments),
+        } => bench::plan::run(&arguments),
+        Command::Bench {
+            what: Bench::Grow(arguments),
+        } => bench::grow::run(&arguments),
         Command::Fixtures { python } => {
             python::run_script(&python.interpreter()?, "make_fixtures.py")
         }

@@ -11,7 +11,7 @@ use crate::border;
 use crate::engine::{CompileError, Precision, evaluate};
 use crate::graph::{Graph, ValueId};
 use crate::plan::Plan;
-use crate::weights::Weights;
+use crate::weights::{Source, Weights, Widened};
 
 /// The largest relative difference in f64 that is rounding and not a fault.
 pub const TOLERANCE: f64 = 1e-10;
@@ -128,29 +128,32 @@ pub enum VerifyError {
 ///
 /// The second network may have more features in its inputs and more classes in its outputs, behind
 /// those of the first: the new features are fed other numbers, and the old classes compared.
-pub fn compare<T: Precision>(
+pub fn compare<T: Precision, A: Source<T> + ?Sized, B: Source<T> + ?Sized>(
     cx: &mut Context<T>,
-    old: (&Graph, &Weights<T>),
-    new: (&Graph, &Weights<T>),
+    old: (&Graph, &A),
+    new: (&Graph, &B),
     batch: usize,
     inputs: &[&[T]],
 ) -> Result<Vec<OutputEvidence>, VerifyError> {
-    let sizes = |graph: &Graph, id: &ValueId| graph.get(*id).shape.at(batch);
-    let differ = |of: fn(&Graph) -> &[ValueId]| {
-        let described = |graph: &Graph| format!("{:?}", described(graph, of(graph)));
-        let fit = border::all_fit(old.0, of(old.0), new.0, of(new.0));
-        (!fit).then(|| (described(old.0), described(new.0)))
-    };
-    if let Some((old, new)) = differ(Graph::outputs) {
-        return Err(VerifyError::Outputs { old, new });
-    }
-    if let Some((old, new)) = differ(Graph::inputs) {
-        return Err(VerifyError::Inputs { old, new });
-    }
+    check_borders(old.0, new.0)?;
     let before = evaluate(cx, old.0, old.1, batch, inputs)?;
+    compare_with(cx, old.0, &before, new, batch, inputs)
+}
+
+/// The same where it is known what the old network makes of the inputs.
+pub fn compare_with<T: Precision, S: Source<T> + ?Sized>(
+    cx: &mut Context<T>,
+    old: &Graph,
+    before: &[Vec<T>],
+    new: (&Graph, &S),
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<Vec<OutputEvidence>, VerifyError> {
+    check_borders(old, new.0)?;
+    let sizes = |graph: &Graph, id: &ValueId| graph.get(*id).shape.at(batch);
     let mut fed: Vec<Cow<'_, [T]>> = Vec::with_capacity(inputs.len());
-    for (data, (a, b)) in inputs.iter().zip(old.0.inputs().iter().zip(new.0.inputs())) {
-        let (small, large) = (fed_sizes(sizes(old.0, a)), fed_sizes(sizes(new.0, b)));
+    for (data, (a, b)) in inputs.iter().zip(old.inputs().iter().zip(new.0.inputs())) {
+        let (small, large) = (fed_sizes(sizes(old, a)), fed_sizes(sizes(new.0, b)));
         fed.push(match small == large {
             true => Cow::Borrowed(*data),
             false => Cow::Owned(border::surround(data, &small, &large)),
@@ -158,17 +161,33 @@ pub fn compare<T: Precision>(
     }
     let fed: Vec<&[T]> = fed.iter().map(AsRef::as_ref).collect();
     let after = evaluate(cx, new.0, new.1, batch, &fed)?;
-    let outputs = old.0.outputs().iter().zip(new.0.outputs());
+    let outputs = old.outputs().iter().zip(new.0.outputs());
     let pairs = outputs.zip(before.iter().zip(&after));
     let compared = pairs.map(|((id, other), (a, b))| {
-        let (small, large) = (sizes(old.0, id), sizes(new.0, other));
-        let name = &old.0.get(*id).name;
+        let (small, large) = (sizes(old, id), sizes(new.0, other));
+        let name = &old.get(*id).name;
         match small == large {
             true => difference(name, a, b),
             false => difference(name, a, &border::part(b, &small, &large)),
         }
     });
     Ok(compared.collect())
+}
+
+/// Refuses networks whose inputs or outputs are not those of the first, with more behind them.
+fn check_borders(old: &Graph, new: &Graph) -> Result<(), VerifyError> {
+    let differ = |of: fn(&Graph) -> &[ValueId]| {
+        let described = |graph: &Graph| format!("{:?}", described(graph, of(graph)));
+        let fit = border::all_fit(old, of(old), new, of(new));
+        (!fit).then(|| (described(old), described(new)))
+    };
+    if let Some((old, new)) = differ(Graph::outputs) {
+        return Err(VerifyError::Outputs { old, new });
+    }
+    match differ(Graph::inputs) {
+        Some((old, new)) => Err(VerifyError::Inputs { old, new }),
+        None => Ok(()),
+    }
 }
 
 /// The sizes of an input as it is fed, which is channels-last.
@@ -223,10 +242,17 @@ pub struct Proved {
     pub evidence: Evidence,
 }
 
-/// Grows weights and proves it on inputs, in f64 and in f32; the only way in which commands grow.
-///
-/// A difference beyond [`TOLERANCE`] is an error, unless the plan asks for noise that is not
-/// exact. `what` says for people what the inputs are.
+/// A proof, and what it was made with.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The proof.
+    pub evidence: Evidence,
+    /// What the old network makes of the inputs in f64, one row-major tensor an output: what a
+    /// written file is compared with.
+    pub outputs: Vec<Vec<f64>>,
+}
+
+/// Grows weights and proves it on inputs, as [`prove`] does.
 pub fn grow_and_prove(
     graph: &Graph,
     plan: &Plan,
@@ -237,34 +263,57 @@ pub fn grow_and_prove(
     inputs: &[&[f32]],
     what: &str,
 ) -> Result<Proved, VerifyError> {
+    weights.check(graph).map_err(ApplyError::Weights)?;
+    let proof = prove(graph, plan, growth, weights, threads, batch, inputs, what)?;
+    Ok(Proved {
+        weights: growth.weights(weights)?,
+        evidence: proof.evidence,
+    })
+}
+
+/// Proves growth on inputs, in f64 and in f32; no command grows without it. Parameters are read
+/// from `weights`, grown and dropped one by one.
+///
+/// A difference beyond [`TOLERANCE`] is an error, unless the plan asks for noise that is not
+/// exact. `what` says for people what the inputs are.
+pub fn prove(
+    graph: &Graph,
+    plan: &Plan,
+    growth: &Growth,
+    weights: &dyn Source<f32>,
+    threads: usize,
+    batch: usize,
+    inputs: &[&[f32]],
+    what: &str,
+) -> Result<Proof, VerifyError> {
     let threads_error = |error: rayon::ThreadPoolBuildError| CompileError::Threads {
         threads,
         why: error.to_string(),
     };
-    let grown = growth.weights(weights)?;
     let mut narrow = Context::<f32>::new(threads).map_err(threads_error)?;
-    let single = compare(
-        &mut narrow,
-        (graph, weights),
-        (growth.graph(), &grown),
-        batch,
-        inputs,
-    )?;
-    let wide_weights = weights.cast::<f64>();
-    let wide_grown = growth.weights(&wide_weights)?;
+    let (old, new) = ((graph, weights), (growth.graph(), &growth.source(weights)));
+    let single = compare(&mut narrow, old, new, batch, inputs)?;
     let wide_inputs: Vec<Vec<f64>> = inputs
         .iter()
         .map(|data| data.iter().map(|x| f64::from(*x)).collect())
         .collect();
     let wide_inputs: Vec<&[f64]> = wide_inputs.iter().map(Vec::as_slice).collect();
     let mut wide = Context::<f64>::new(threads).map_err(threads_error)?;
-    let double = compare(
-        &mut wide,
-        (graph, &wide_weights),
-        (growth.graph(), &wide_grown),
-        batch,
-        &wide_inputs,
-    )?;
+    let wide_weights = Widened(weights);
+    let outputs = evaluate(&mut wide, graph, &wide_weights, batch, &wide_inputs)?;
+    let grown = (growth.graph(), &growth.source(&wide_weights));
+    let double = compare_with(&mut wide, graph, &outputs, grown, batch, &wide_inputs)?;
+    let evidence = judge(plan, single, double, what)?;
+    Ok(Proof { evidence, outputs })
+}
+
+/// Whether differences in f32 and f64 prove a plan.
+fn judge(
+    plan: &Plan,
+    single: Vec<OutputEvidence>,
+    double: Vec<OutputEvidence>,
+    what: &str,
+) -> Result<Evidence, VerifyError> {
     let tolerance = if plan.is_exact() {
         TOLERANCE
     } else {
@@ -285,15 +334,11 @@ pub fn grow_and_prove(
             difference: worst.max_rel,
         });
     }
-    let evidence = Evidence {
+    Ok(Evidence {
         inputs: what.to_owned(),
         exact: double.iter().all(|output| output.max_rel <= TOLERANCE),
         f64: double,
         f32: single,
         tolerance,
-    };
-    Ok(Proved {
-        weights: grown,
-        evidence,
     })
 }

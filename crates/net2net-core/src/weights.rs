@@ -1,5 +1,7 @@
 //! The numbers of a network: tensors by name.
 
+mod source;
+
 use std::collections::BTreeMap;
 
 use net2net_kernels::Real;
@@ -8,6 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+pub use source::{Source, Widened, in_parts};
 
 use crate::graph::Graph;
 use crate::ops::Role;
@@ -44,6 +48,14 @@ pub enum WeightsError {
         found: Vec<usize>,
         /// In the graph.
         expected: Vec<usize>,
+    },
+    /// A tensor whose numbers cannot be had from where they are.
+    #[error("`{name}` cannot be read: {why}")]
+    Unreadable {
+        /// The parameter.
+        name: String,
+        /// What went wrong.
+        why: String,
     },
     /// A tensor whose data does not fill its shape.
     #[error("{count} numbers do not fill a tensor of shape {shape:?}")]
@@ -193,7 +205,7 @@ impl<T: Real> Weights<T> {
             let extra = self
                 .0
                 .keys()
-                .find(|name| !graph.find(name).is_ok_and(|id| graph.is_parameter(id)));
+                .find(|name| !graph.lookup(name).is_some_and(|id| graph.is_parameter(id)));
             if let Some(name) = extra {
                 return Err(WeightsError::Unknown { name: name.clone() });
             }

@@ -1,26 +1,24 @@
-//! A model file: opened without copying its tensors, checked, written whole.
+//! A model file: opened without copying its tensors, and checked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::fs::File;
-use std::io::Write;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
-use net2net_core::io::write_atomic;
 use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::error::OnnxError;
 use crate::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto};
 use crate::tensor;
-use crate::walk::{visit, visit_mut};
+use crate::walk::visit;
 
-/// Protocol buffers are smaller than this; larger models keep their tensors beside them.
-const MAX_INLINE_BYTES: usize = (1 << 31) - (1 << 20);
-/// Tensors of at least this many bytes go into the file beside.
-const EXTERNAL_BYTES_MIN: usize = 1024;
-/// Where tensors start in the file beside, so that they can be mapped.
-const ALIGNMENT: usize = 4096;
+/// The location of a tensor that is still to be made. No file can have it.
+pub(crate) const UNMADE: &str = "\0";
+/// What is smaller is not worth a call.
+const RELEASED_MIN: usize = 1 << 20;
 
 /// A model and the files beside it that hold its tensors.
 #[derive(Clone, Debug, Default)]
@@ -31,11 +29,77 @@ pub struct Document {
     pub external: External,
 }
 
-/// Files of tensors, mapped into memory, by their location in the model.
+/// Files of tensors, mapped into memory, by their location in the model; and tensors that are made
+/// when they are asked for.
 #[derive(Clone, Debug, Default)]
-pub struct External(HashMap<String, Bytes>);
+pub struct External {
+    pub(crate) files: HashMap<String, Bytes>,
+    /// All maps, that of the model itself included.
+    maps: Vec<Arc<Mmap>>,
+    pub(crate) unmade: Option<Unmade>,
+}
+
+/// What makes the tensors that are no more than stated so far.
+#[derive(Clone)]
+pub(crate) struct Unmade(pub(crate) Arc<dyn Maker>);
+
+/// See [`Unmade`].
+pub(crate) trait Maker: Send + Sync {
+    /// The bytes of a parameter, as elements of a type, laid out as the document has them.
+    fn bytes(&self, parameter: &str, dtype: tensor::Dtype) -> Result<Bytes, OnnxError>;
+}
+
+impl fmt::Debug for Unmade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unmade")
+    }
+}
+
+/// A file in memory.
+struct Mapped(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl External {
+    /// Maps a file, which is known by a location if one is given.
+    pub(crate) fn map(&mut self, path: &Path, location: Option<&str>) -> Result<Bytes, OnnxError> {
+        let map = Arc::new(map(path)?);
+        self.maps.push(Arc::clone(&map));
+        let bytes = Bytes::from_owner(Mapped(map));
+        if let Some(location) = location {
+            self.files.insert(location.to_owned(), bytes.clone());
+        }
+        Ok(bytes)
+    }
+
+    /// Lets the system have the memory back in which a large part of a file was read; who reads it
+    /// again gets it again.
+    pub(crate) fn release(&self, bytes: &[u8]) {
+        if bytes.len() < RELEASED_MIN {
+            return;
+        }
+        let start = bytes.as_ptr() as usize;
+        for map in &self.maps {
+            let offset = start.checked_sub(map.as_ptr() as usize);
+            let Some(offset) = offset.filter(|at| at + bytes.len() <= map.len()) else {
+                continue;
+            };
+            #[cfg(unix)]
+            {
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                // SAFETY: the pages are those of a file that is only read, so that what is dropped
+                // comes back as it was. Advice that the system does not take changes nothing.
+                let _ = unsafe { map.unchecked_advise_range(advice, offset, bytes.len()) };
+            }
+            #[cfg(not(unix))]
+            let _ = offset;
+        }
+    }
+
     /// The bytes of a tensor.
     pub fn slice(&self, tensor: &TensorProto) -> Result<Bytes, OnnxError> {
         let fault = |why: String| OnnxError::Tensor {
@@ -47,8 +111,12 @@ impl External {
             found.map(StringStringEntryProto::value)
         };
         let location = entry("location").unwrap_or_default();
+        if let (UNMADE, Some(unmade)) = (location, &self.unmade) {
+            let parameter = entry("parameter").unwrap_or_default();
+            return unmade.0.bytes(parameter, tensor::dtype(tensor)?);
+        }
         let file = self
-            .0
+            .files
             .get(location)
             .ok_or_else(|| fault(format!("its file `{location}` is not there")))?;
         let number = |key: &str, default: usize| match entry(key) {
@@ -71,14 +139,25 @@ impl External {
 impl Document {
     /// Opens a model. Its tensors stay in the file until they are read.
     pub fn open(path: &Path) -> Result<Document, OnnxError> {
-        let bytes = map(path)?;
+        let mut external = External::default();
+        let bytes = external.map(path, None)?;
         refuse_foreign(path, &bytes)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Document::decode(bytes, path, folder)
+        Document::decode_with(bytes, path, folder, external)
     }
 
     /// Reads a model from memory; `path` is for messages, `folder` is where other files lie.
     pub fn decode(bytes: Bytes, path: &Path, folder: &Path) -> Result<Document, OnnxError> {
+        Document::decode_with(bytes, path, folder, External::default())
+    }
+
+    /// The same where some files are known already.
+    pub(crate) fn decode_with(
+        bytes: Bytes,
+        path: &Path,
+        folder: &Path,
+        mut external: External,
+    ) -> Result<Document, OnnxError> {
         let format = |why: String| OnnxError::Format {
             path: path.to_owned(),
             why,
@@ -91,7 +170,6 @@ impl Document {
             return Err(format("its graph is empty".to_owned()));
         }
         check(graph)?;
-        let mut external = External::default();
         visit(graph, &mut |tensor| external.add(tensor, folder))?;
         Ok(Document { model, external })
     }
@@ -122,71 +200,8 @@ impl Document {
 
     /// How large the model and the files beside it are.
     pub(crate) fn bytes(&self) -> usize {
-        let beside = self.external.0.values().map(Bytes::len);
+        let beside = self.external.files.values().map(Bytes::len);
         beside.fold(self.model.encoded_len(), usize::saturating_add)
-    }
-
-    /// Writes the model whole or not at all; tensors go into `<file>.data` beside it if they were
-    /// in other files before or the model would be too large for one.
-    pub fn save(&self, path: &Path) -> Result<(), OnnxError> {
-        let file_error = |source: std::io::Error| OnnxError::File {
-            path: path.to_owned(),
-            source,
-        };
-        let beside = !self.external.0.is_empty() || self.model.encoded_len() > MAX_INLINE_BYTES;
-        if !beside {
-            return write_atomic(path, &self.model.encode_to_vec()).map_err(file_error);
-        }
-        let mut model = self.model.clone();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let location = format!("{name}.data");
-        let folder = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut data = tempfile::NamedTempFile::new_in(folder).map_err(file_error)?;
-        let mut at = 0usize;
-        let graph = model.graph.get_or_insert_default();
-        visit_mut(graph, &mut |tensor| {
-            let Some(bytes) = tensor::payload(tensor, &self.external)? else {
-                return Ok(());
-            };
-            if bytes.len() < EXTERNAL_BYTES_MIN {
-                tensor.raw_data = Some(bytes);
-                tensor.data_location = None;
-                tensor.external_data.clear();
-                return Ok(());
-            }
-            let start = at.next_multiple_of(ALIGNMENT);
-            data.write_all(&vec![0; start - at]).map_err(file_error)?;
-            data.write_all(&bytes).map_err(file_error)?;
-            at = start + bytes.len();
-            let entries = [
-                ("location", location.clone()),
-                ("offset", start.to_string()),
-                ("length", bytes.len().to_string()),
-            ];
-            tensor.raw_data = None;
-            tensor.data_location = Some(1);
-            tensor.external_data = entries
-                .into_iter()
-                .map(|(key, value)| StringStringEntryProto {
-                    key: Some(key.to_owned()),
-                    value: Some(value),
-                })
-                .collect();
-            Ok(())
-        })?;
-        data.as_file().sync_all().map_err(file_error)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let rights = std::fs::Permissions::from_mode(0o644);
-            data.as_file().set_permissions(rights).map_err(file_error)?;
-        }
-        data.persist(folder.join(&location))
-            .map_err(|error| file_error(error.error))?;
-        write_atomic(path, &model.encode_to_vec()).map_err(file_error)
     }
 }
 
@@ -199,7 +214,7 @@ impl External {
         }
         let entry = tensor.external_data.iter().find(|e| e.key() == "location");
         let location = entry.map_or("", StringStringEntryProto::value);
-        if self.0.contains_key(location) {
+        if self.files.contains_key(location) {
             return Ok(());
         }
         let fault = |why: String| OnnxError::Tensor {
@@ -227,12 +242,11 @@ impl External {
                 "its file `{location}` leads out of the model's folder, so it is not opened"
             )));
         }
-        self.0.insert(location.to_owned(), map(&real)?);
-        Ok(())
+        self.map(&real, Some(location)).map(|_| ())
     }
 }
 
-fn map(path: &Path) -> Result<Bytes, OnnxError> {
+fn map(path: &Path) -> Result<Mmap, OnnxError> {
     let error = |source: std::io::Error| OnnxError::File {
         path: path.to_owned(),
         source,
@@ -250,8 +264,7 @@ fn map(path: &Path) -> Result<Bytes, OnnxError> {
     let file = File::open(path).map_err(error)?;
     // SAFETY: the map is only read. Another process that cuts the file short meanwhile would end
     // this one with a signal, as for any program that maps files; nothing is written through it.
-    let map = unsafe { Mmap::map(&file) }.map_err(error)?;
-    Ok(Bytes::from_owner(map))
+    unsafe { Mmap::map(&file) }.map_err(error)
 }
 
 /// Says what people most often give instead of an ONNX file.

@@ -12,9 +12,13 @@ pub mod export;
 mod fold;
 pub mod import;
 pub mod proto;
+mod save;
+mod source;
 pub mod tensor;
 mod walk;
 
 pub use document::Document;
 pub use error::OnnxError;
 pub use import::Imported;
+pub use save::Staged;
+pub use source::FileSource;

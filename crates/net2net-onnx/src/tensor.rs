@@ -2,11 +2,12 @@
 
 use half::{bf16, f16};
 use net2net_core::graph::MAX_ELEMENTS;
+use net2net_core::weights::in_parts;
 use prost::bytes::Bytes;
 
-use crate::document::External;
+use crate::document::{External, UNMADE};
 use crate::error::OnnxError;
-use crate::proto::TensorProto;
+use crate::proto::{StringStringEntryProto, TensorProto};
 
 /// Element types of `TensorProto.DataType` that are read as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,44 @@ pub fn reals(tensor: &TensorProto, external: &External) -> Result<Vec<f64>, Onnx
     Ok(numbers)
 }
 
+/// The numbers of a tensor as f32, to which those of wider types are rounded. The memory in which
+/// they were read from a file is given back.
+pub fn floats(tensor: &TensorProto, external: &External) -> Result<Vec<f32>, OnnxError> {
+    let (dtype, (_, count)) = (dtype(tensor)?, sizes(tensor)?);
+    let bytes = payload(tensor, external)?;
+    let numbers = match &bytes {
+        Some(bytes) if dtype == Dtype::F32 && Some(bytes.len()) == count.checked_mul(4) => {
+            let words = bytes.as_chunks::<4>().0;
+            let mut numbers = vec![0.0; count];
+            in_parts(&mut numbers, 1, |first, part| {
+                for (to, from) in part.iter_mut().zip(&words[first..]) {
+                    *to = f32::from_le_bytes(*from);
+                }
+            });
+            numbers
+        }
+        _ => reals(tensor, external)?.iter().map(|x| *x as f32).collect(),
+    };
+    if let Some(bytes) = bytes {
+        external.release(&bytes);
+    }
+    Ok(numbers)
+}
+
+/// Refuses a tensor whose bytes are not as many as its sizes say, without reading them.
+pub(crate) fn check_length(tensor: &TensorProto, external: &External) -> Result<(), OnnxError> {
+    let (dtype, (_, count)) = (dtype(tensor)?, sizes(tensor)?);
+    let wrong = |bytes: usize| Some(bytes) != count.checked_mul(dtype.bytes());
+    match payload(tensor, external)? {
+        Some(bytes) if wrong(bytes.len()) => Err(fault(
+            tensor,
+            format!("{} bytes do not hold {:?}", bytes.len(), tensor.dims),
+        )),
+        Some(_) => Ok(()),
+        None => reals(tensor, external).map(|_| ()),
+    }
+}
+
 /// The numbers of an integer tensor.
 pub fn ints(tensor: &TensorProto, external: &External) -> Result<Vec<i64>, OnnxError> {
     if dtype(tensor)? == Dtype::I64 {
@@ -220,6 +259,47 @@ pub fn to_bytes(numbers: impl Iterator<Item = f64>, dtype: Dtype) -> Bytes {
         }
     }
     Bytes::from(bytes)
+}
+
+/// The same of single floats.
+pub fn floats_to_bytes(numbers: &[f32], dtype: Dtype) -> Bytes {
+    if dtype != Dtype::F32 {
+        return to_bytes(numbers.iter().map(|x| f64::from(*x)), dtype);
+    }
+    let mut bytes = vec![0; numbers.len() * 4];
+    in_parts(&mut bytes, 4, |first, part| {
+        let words = part.as_chunks_mut::<4>().0;
+        for (to, from) in words.iter_mut().zip(&numbers[first..]) {
+            *to = from.to_le_bytes();
+        }
+    });
+    Bytes::from(bytes)
+}
+
+/// Whether a tensor is no more than stated by [`unmade`].
+pub(crate) fn is_unmade(tensor: &TensorProto) -> bool {
+    let mut entries = tensor.external_data.iter();
+    tensor.data_location == Some(1) && entries.any(|e| e.key() == "location" && e.value() == UNMADE)
+}
+
+/// A tensor of the same name, type and notes with other numbers, which are a parameter's and are
+/// made when they are asked for.
+pub(crate) fn unmade(old: &TensorProto, dims: &[usize], parameter: &str) -> TensorProto {
+    let entries = [("location", UNMADE), ("parameter", parameter)];
+    let entry = |(key, value): (&str, &str)| StringStringEntryProto {
+        key: Some(key.to_owned()),
+        value: Some(value.to_owned()),
+    };
+    TensorProto {
+        dims: dims.iter().map(|size| *size as i64).collect(),
+        data_type: old.data_type,
+        name: old.name.clone(),
+        doc_string: old.doc_string.clone(),
+        data_location: Some(1),
+        external_data: entries.map(entry).into(),
+        metadata_props: old.metadata_props.clone(),
+        ..TensorProto::default()
+    }
 }
 
 /// A tensor of the same name, type and notes with other numbers, stored as raw bytes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -11,7 +12,7 @@ use net2net_core::graph::Graph;
 use net2net_core::io::write_atomic;
 use net2net_core::plan::{Mapping, Plan, Symmetry};
 use net2net_core::request::{Request, RequestError, Target, request};
-use net2net_core::verify::{Evidence, OutputEvidence, grow_and_prove};
+use net2net_core::verify::{Evidence, OutputEvidence, prove};
 use net2net_kernels::Context;
 use serde_json::json;
 
@@ -45,31 +46,32 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         }
         None => planned(&model, &args.wanted, threads, batch, &inputs)?,
     };
+    model.check_memory(&growth, !args.state_dict.is_empty())?;
+    let growth = Arc::new(growth);
     let what = format!("{batch} random samples");
-    let (graph, weights) = (&model.graph, &model.weights);
-    let proved = grow_and_prove(
-        graph, &plan, &growth, weights, threads, batch, &inputs, &what,
+    let mut watch = Watch::new(start);
+    let graph = &model.graph;
+    let proof = prove(
+        graph, &plan, &growth, &model, threads, batch, &inputs, &what,
     )?;
-    let grown = model.grown(&plan, &growth, &proved.weights)?;
+    watch.proved();
+    let grown = model.grown(&plan, &growth, &args.output)?;
+    watch.written();
     // What is in the file is what people go on with, so it is run too.
-    let file = verify::evidence(&model, &grown, threads, batch, args.wanted.seed)?;
-    refuse_difference(&proved.evidence, &file, grown.rounding())?;
+    let seed = args.wanted.seed;
+    let new = &grown.model;
+    let file = verify::evidence_with(&model, &proof.outputs, new, threads, batch, seed)?;
+    refuse_difference(&proof.evidence, &file, new.rounding())?;
+    watch.proved();
     if let [old, new] = &args.state_dict[..] {
         state_dict::grow(&model, &growth, old, new)?;
     }
-    grown.save(&args.output)?;
+    grown.put(&args.output)?;
+    watch.written();
     if args.json {
-        say!(
-            "{}",
-            serde_json::to_string_pretty(&report(
-                args,
-                &model,
-                &growth,
-                &plan,
-                &proved.evidence,
-                &file
-            ))?
-        );
+        let mut report = report(args, &model, &growth, &plan, &proof.evidence, &file);
+        report["seconds"] = watch.seconds();
+        say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Exit::Done);
     }
     for line in plan.describe() {
@@ -78,9 +80,9 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     say!("{}", change(&model.graph, growth.graph()));
     say!(
         "the same function: {}",
-        said(&proved.evidence.f64, &file, &what)
+        said(&proof.evidence.f64, &file, &what)
     );
-    if !proved.evidence.exact {
+    if !proof.evidence.exact {
         say!("  noise that changes the function was asked for, so this is not exact");
     }
     say!(
@@ -89,6 +91,52 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         start.elapsed().as_secs_f64()
     );
     Ok(Exit::Done)
+}
+
+/// Where the time of a growth goes.
+struct Watch {
+    start: Instant,
+    last: Instant,
+    planning: f64,
+    proving: f64,
+    writing: f64,
+}
+
+impl Watch {
+    /// Planning ends now.
+    fn new(start: Instant) -> Watch {
+        Watch {
+            start,
+            last: Instant::now(),
+            planning: start.elapsed().as_secs_f64(),
+            proving: 0.0,
+            writing: 0.0,
+        }
+    }
+
+    fn lap(&mut self) -> f64 {
+        let last = std::mem::replace(&mut self.last, Instant::now());
+        (self.last - last).as_secs_f64()
+    }
+
+    /// What was done since the last call was for the proof.
+    fn proved(&mut self) {
+        self.proving += self.lap();
+    }
+
+    /// What was done since the last call was growing and writing.
+    fn written(&mut self) {
+        self.writing += self.lap();
+    }
+
+    fn seconds(&self) -> serde_json::Value {
+        json!({
+            "reading_and_planning": self.planning,
+            "proof": self.proving,
+            "growing_and_writing": self.writing,
+            "all": self.start.elapsed().as_secs_f64(),
+        })
+    }
 }
 
 /// Writes a plan.
@@ -213,8 +261,8 @@ fn planned(
 ) -> Result<(Plan, Growth)> {
     let asked = asked(wanted, &model.graph)?;
     let mut cx = Context::<f32>::new(threads)?;
-    let (graph, weights) = (&model.graph, &model.weights);
-    let planned = request(&mut cx, graph, weights, &asked, wanted.seed, batch, inputs);
+    let graph = &model.graph;
+    let planned = request(&mut cx, graph, model, &asked, wanted.seed, batch, inputs);
     planned.map_err(|error| match error {
         RequestError::Refused(refusal) => anyhow!(
             "{refusal}; `net2net inspect --all` lists all spaces and layers, and what stands in \

@@ -1,25 +1,61 @@
 //! A model file of either kind, as every command sees it.
 
+use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use net2net_core::apply::Growth;
 use net2net_core::graph::Graph;
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
-use net2net_core::weights::{Weights, normal, stream};
-use net2net_onnx::{Document, Imported, OnnxError, export::export};
+use net2net_core::weights::{Source, Tensor, Weights, WeightsError, normal, stream};
+use net2net_onnx::export::export_streaming;
+use net2net_onnx::{Document, FileSource, Imported, OnnxError, Staged};
 
-/// A network, its weights, and the way back to its file.
+use crate::machine;
+
+/// A network, and the file that it came from. It is also the source of its weights: those of an
+/// ONNX file are read one by one when they are asked for.
 pub(crate) struct Model {
     pub(crate) graph: Graph,
-    pub(crate) weights: Weights<f32>,
     origin: Origin,
 }
 
 enum Origin {
-    Onnx(Box<(Document, Imported)>),
+    Onnx(Arc<(Document, Imported)>),
     Checkpoint(Box<Checkpoint>),
+}
+
+impl Source<f32> for Model {
+    fn tensor(&self, name: &str) -> Result<Cow<'_, Tensor<f32>>, WeightsError> {
+        match &self.origin {
+            Origin::Onnx(parts) => {
+                let file = FileSource::new(&parts.0, &parts.1);
+                file.tensor(name)
+                    .map(|tensor| Cow::Owned(tensor.into_owned()))
+            }
+            Origin::Checkpoint(checkpoint) => checkpoint.weights.tensor(name),
+        }
+    }
+}
+
+/// A grown model that is not yet where it is to be.
+pub(crate) struct Grown {
+    pub(crate) model: Model,
+    staged: Option<Staged>,
+}
+
+impl Grown {
+    /// Puts the model where it is to be, whole or not at all.
+    pub(crate) fn put(self, path: &Path) -> Result<()> {
+        match (self.staged, &self.model.origin) {
+            (Some(staged), _) => staged.put()?,
+            (None, Origin::Checkpoint(checkpoint)) => checkpoint.write(path)?,
+            (None, Origin::Onnx(parts)) => parts.0.save(path)?,
+        }
+        Ok(())
+    }
 }
 
 impl Model {
@@ -32,7 +68,6 @@ impl Model {
             })?;
             return Ok(Model {
                 graph: checkpoint.graph.clone(),
-                weights: checkpoint.weights.clone(),
                 origin: Origin::Checkpoint(Box::new(checkpoint)),
             });
         }
@@ -48,11 +83,51 @@ impl Model {
 
     fn of(document: Document) -> Result<Model> {
         let imported = Imported::read(&document)?;
+        imported.source(&document)?;
         Ok(Model {
             graph: imported.graph.clone(),
-            weights: imported.weights(&document)?,
-            origin: Origin::Onnx(Box::new((document, imported))),
+            origin: Origin::Onnx(Arc::new((document, imported))),
         })
+    }
+
+    /// All weights, in memory.
+    pub(crate) fn weights(&self) -> Result<Weights<f32>> {
+        match &self.origin {
+            Origin::Onnx(parts) => Ok(parts.1.weights(&parts.0)?),
+            Origin::Checkpoint(checkpoint) => Ok(checkpoint.weights.clone()),
+        }
+    }
+
+    /// Refuses growth for which the memory of the machine does not do: of an ONNX file the largest
+    /// parameter must fit, old and new and in f64; of a checkpoint, and with a state dict, all.
+    pub(crate) fn check_memory(&self, growth: &Growth, state_dict: bool) -> Result<()> {
+        let elements = |graph: &Graph| {
+            let counts = graph
+                .parameters()
+                .map(|id| graph.get(id).shape.elements(1) as u64);
+            counts.max().unwrap_or(0)
+        };
+        let (old, new) = (&self.graph, growth.graph());
+        let mut needed = elements(old)
+            .saturating_add(elements(new))
+            .saturating_mul(8);
+        if state_dict || matches!(self.origin, Origin::Checkpoint(_)) {
+            let all = old.parameter_count().saturating_add(new.parameter_count());
+            // The new ones once more, as the bytes of a file.
+            let all = all.saturating_add(new.parameter_count());
+            needed = needed.saturating_add(all.saturating_mul(4));
+        }
+        match machine::available_memory() {
+            Some(available) if needed > available => bail!(
+                "growing from {} to {} parameters needs about {:.1} GiB of memory, and {:.1} are \
+                 available; grow by less",
+                count(old.parameter_count()),
+                count(new.parameter_count()),
+                needed as f64 / f64::from(1 << 30),
+                available as f64 / f64::from(1 << 30)
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// What the rounding of the file's numbers may change, relative to an output's largest value:
@@ -96,26 +171,28 @@ impl Model {
         }
     }
 
-    /// The grown model, as a file that is still to be written.
-    pub(crate) fn grown(
-        &self,
-        plan: &Plan,
-        growth: &Growth,
-        weights: &Weights<f32>,
-    ) -> Result<Model> {
+    /// The grown model, as it will be in a file. An ONNX model is written beside `path` and read
+    /// again; its parameters grow one by one.
+    pub(crate) fn grown(&self, plan: &Plan, growth: &Arc<Growth>, path: &Path) -> Result<Grown> {
         match &self.origin {
             Origin::Onnx(parts) => {
-                let (document, imported) = parts.as_ref();
-                Model::of(export(document, imported, plan, growth, weights)?)
+                let staged = export_streaming(parts, plan, growth)?.stage(path)?;
+                Ok(Grown {
+                    model: Model::of(staged.open()?)?,
+                    staged: Some(staged),
+                })
             }
             Origin::Checkpoint(old) => {
-                let mut checkpoint = Checkpoint::model(growth.graph().clone(), weights.clone());
+                let weights = growth.weights(&old.weights)?;
+                let mut checkpoint = Checkpoint::model(growth.graph().clone(), weights);
                 checkpoint.optimizer = growth.optimizer_state(&old.optimizer)?;
                 checkpoint.notes.clone_from(&old.notes);
-                Ok(Model {
-                    graph: checkpoint.graph.clone(),
-                    weights: weights.clone(),
-                    origin: Origin::Checkpoint(Box::new(checkpoint)),
+                Ok(Grown {
+                    model: Model {
+                        graph: checkpoint.graph.clone(),
+                        origin: Origin::Checkpoint(Box::new(checkpoint)),
+                    },
+                    staged: None,
                 })
             }
         }
@@ -132,15 +209,6 @@ impl Model {
                 "{} should end in .{wanted}: a model is written in the form that it came in",
                 path.display()
             );
-        }
-        Ok(())
-    }
-
-    /// Writes the model, whole or not at all.
-    pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        match &self.origin {
-            Origin::Onnx(parts) => parts.0.save(path)?,
-            Origin::Checkpoint(checkpoint) => checkpoint.write(path)?,
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(crate) fn grow(model: &Model, growth: &Growth, old: &Path, new: &Path) -> Re
     let bytes = fs::read(old).with_context(|| old.display().to_string())?;
     let file = SafeTensors::deserialize(&bytes)
         .with_context(|| format!("{} is not a valid safetensors file", old.display()))?;
-    let mut weights = model.weights.clone();
+    let mut weights = model.weights()?;
     let mut known = 0;
     for (name, view) in file.tensors() {
         let Some(own) = weights.get(&name) else {
@@ -57,7 +57,7 @@ pub(crate) fn grow(model: &Model, growth: &Growth, old: &Path, new: &Path) -> Re
     for id in growth.graph().parameters() {
         let name = &growth.graph().get(id).name;
         // Parameters that only the ONNX file has are no part of the state dict.
-        if model.weights.get(name).is_some() && !before.contains(name) {
+        if model.graph.lookup(name).is_some() && !before.contains(name) {
             continue;
         }
         let tensor = grown.require(name)?;

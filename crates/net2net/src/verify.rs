@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use net2net_core::graph::{Graph, Node, ValueId};
-use net2net_core::verify::{OutputEvidence, compare};
-use net2net_core::weights::Weights;
+use net2net_core::verify::{OutputEvidence, compare, compare_with};
+use net2net_core::weights::Widened;
 use net2net_kernels::Context;
 use serde_json::json;
 
@@ -22,17 +22,37 @@ pub(crate) fn evidence(
     batch: usize,
     seed: u64,
 ) -> Result<Vec<OutputEvidence>> {
-    let inputs: Vec<Vec<f64>> = old
-        .inputs(batch, seed)?
-        .iter()
-        .map(|data| data.iter().map(|x| f64::from(*x)).collect())
-        .collect();
+    let inputs = inputs(old, batch, seed)?;
     let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
-    let wide = |weights: &Weights<f32>| weights.cast::<f64>();
-    let (before, after) = (wide(&old.weights), wide(&new.weights));
     let mut cx = Context::<f64>::new(threads)?;
+    let (before, after) = (Widened(old), Widened(new));
     let (old, new) = ((&old.graph, &before), (&new.graph, &after));
     Ok(compare(&mut cx, old, new, batch, &inputs)?)
+}
+
+/// The same where it is known what the old model computes from these inputs.
+pub(crate) fn evidence_with(
+    old: &Model,
+    outputs: &[Vec<f64>],
+    new: &Model,
+    threads: usize,
+    batch: usize,
+    seed: u64,
+) -> Result<Vec<OutputEvidence>> {
+    let inputs = inputs(old, batch, seed)?;
+    let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut cx = Context::<f64>::new(threads)?;
+    let new = (&new.graph, &Widened(new));
+    Ok(compare_with(
+        &mut cx, &old.graph, outputs, new, batch, &inputs,
+    )?)
+}
+
+/// Random inputs of a model.
+fn inputs(old: &Model, batch: usize, seed: u64) -> Result<Vec<Vec<f64>>> {
+    let inputs = old.inputs(batch, seed)?;
+    let wide = |data: &Vec<f32>| data.iter().map(|x| f64::from(*x)).collect();
+    Ok(inputs.iter().map(wide).collect())
 }
 
 /// Compares what two models compute.

@@ -11,10 +11,14 @@
 //! a report made under load is not written.
 
 mod contestant;
+pub(crate) mod grow;
 mod load;
 mod models;
+mod page;
+pub(crate) mod plan;
 mod report;
 mod statistics;
+mod synthetic;
 pub(crate) mod worker;
 
 use std::path::{Path, PathBuf};

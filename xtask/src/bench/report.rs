@@ -1,18 +1,14 @@
 //! The report: tables for people, JSON for programs.
 
-use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::Round;
 use super::contestant::{CONTESTANTS, Contestant};
+use super::page::{self, row};
 use super::statistics::median;
-
-const BEGIN: &str = "<!-- bench train -->";
-const END: &str = "<!-- /bench train -->";
 
 /// All that was measured, and on what.
 #[derive(Serialize)]
@@ -112,9 +108,9 @@ impl Report {
     /// An empty report of this machine.
     pub(super) fn new(batch: usize, threads: usize, rounds: usize) -> Self {
         Report {
-            cpu: cpu(),
+            cpu: page::cpu(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            rustc: rustc(),
+            rustc: page::rustc(),
             torch: String::new(),
             batch,
             threads,
@@ -194,83 +190,19 @@ impl Report {
         text
     }
 
-    /// Writes the section of `performance.md` and all of `performance.json`.
+    /// Writes the section of `performance.md` and the part of `performance.json`.
     pub(super) fn write(&self, docs: &Path) -> Result<()> {
-        std::fs::create_dir_all(docs)?;
-        let path = docs.join("performance.md");
-        let page = std::fs::read_to_string(&path).unwrap_or_default();
-        let page = with_section(&page, &self.markdown());
-        std::fs::write(&path, page).with_context(|| path.display().to_string())?;
-        let path = docs.join("performance.json");
-        let json = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(&path, json).with_context(|| path.display().to_string())
+        let heading = "Training steps beside PyTorch's";
+        page::write(docs, "train", heading, &self.markdown(), self)
     }
-}
-
-fn row<S: AsRef<str>>(cells: &[S]) -> String {
-    let mut line = String::from("|");
-    for cell in cells {
-        // Writing to a string cannot fail.
-        let _ = write!(line, " {} |", cell.as_ref());
-    }
-    line + "\n"
 }
 
 /// Three digits that mean something.
-fn digits(milliseconds: f64) -> String {
+pub(super) fn digits(milliseconds: f64) -> String {
     let decimals = match milliseconds {
         ms if ms >= 100.0 => 0,
         ms if ms >= 10.0 => 1,
         _ => 2,
     };
     format!("{milliseconds:.decimals$}")
-}
-
-/// A page with the text between the markers replaced, or added at its end.
-fn with_section(page: &str, section: &str) -> String {
-    let section = format!("{BEGIN}\n\n{section}\n{END}");
-    let places = page.find(BEGIN).zip(page.find(END));
-    match places.filter(|(begin, end)| begin < end) {
-        Some((begin, end)) => {
-            format!("{}{section}{}", &page[..begin], &page[end + END.len()..])
-        }
-        None if page.trim().is_empty() => format!(
-            "# Performance\n\n## Training steps beside PyTorch\n\nMeasured by \
-             `cargo xtask bench train`, which writes this section.\n\n{section}\n"
-        ),
-        None => format!("{}\n\n{section}\n", page.trim_end()),
-    }
-}
-
-fn cpu() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let name = name
-        .and_then(|rest| rest.split_once(':'))
-        .map(|(_, name)| name.trim());
-    name.unwrap_or(std::env::consts::ARCH).to_owned()
-}
-
-fn rustc() -> String {
-    let output = Command::new("rustc").arg("--version").output().ok();
-    let text = output.and_then(|output| String::from_utf8(output.stdout).ok());
-    text.map_or("rustc, version unknown".to_owned(), |text| {
-        text.trim().to_owned()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_section;
-
-    #[test]
-    fn a_section_is_replaced_where_it_stands() {
-        let page = with_section("", "old");
-        let text = format!("before\n{}after\n", page);
-        let renewed = with_section(&text, "new");
-        assert_eq!(renewed, text.replace("old", "new"));
-        assert!(with_section("other\n", "new").starts_with("other\n\n<!-- bench train -->"));
-    }
 }

@@ -10,6 +10,8 @@ mod enlarge;
 mod insert;
 mod join;
 mod rewrite;
+mod source;
+mod take;
 mod widen;
 
 use std::collections::BTreeMap;
@@ -19,12 +21,14 @@ use thiserror::Error;
 
 pub(crate) use copy::Region;
 pub use rewrite::{Fresh, Lift, Origin};
+pub use source::GrownSource;
+pub(crate) use widen::resized;
 
 use crate::dims::Refusal;
 use crate::engine::{Moment, OptimizerState};
 use crate::graph::{Graph, GraphError};
-use crate::plan::{Plan, Step};
-use crate::weights::{Tensor, Weights, WeightsError, initialize};
+use crate::plan::{MAX_PARAMETERS, Plan, Step};
+use crate::weights::{Source, Tensor, Weights, WeightsError, initialize};
 use widen::Units;
 
 /// Why a plan was not carried out.
@@ -133,12 +137,24 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
             }
         };
         stage.graph.validate()?;
+        check_amount(&stage.graph, at)?;
         stages.push(stage);
     }
     Ok(Growth {
         parent: graph.clone(),
         stages,
     })
+}
+
+/// Refuses what inserted layers make too large; widening refuses by itself, and earlier.
+fn check_amount(graph: &Graph, step: usize) -> Result<(), ApplyError> {
+    let count = graph.parameter_count();
+    if count <= MAX_PARAMETERS {
+        return Ok(());
+    }
+    let why =
+        format!("the network would have {count} parameters, and {MAX_PARAMETERS} are the most");
+    Err(ApplyError::Invalid { step, why })
 }
 
 impl Growth {
@@ -149,6 +165,11 @@ impl Growth {
             .map_or(&self.parent, |stage| &stage.graph)
     }
 
+    /// This growth and then another one, of the graph that this one grows.
+    pub(crate) fn then(&mut self, next: Growth) {
+        self.stages.extend(next.stages);
+    }
+
     /// The passes in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
@@ -157,17 +178,14 @@ impl Growth {
     /// Grows weights, or a moving average of them.
     pub fn weights<T: Real>(&self, weights: &Weights<T>) -> Result<Weights<T>, ApplyError> {
         weights.check(&self.parent)?;
-        let mut weights = weights.clone();
-        for stage in &self.stages {
-            weights = stage.rebuild(|name, origin, sizes| match origin {
-                Origin::Kept => weights.require(name).cloned(),
-                Origin::Lifted(lift) => Ok(lift.weight(weights.require(name)?, name)),
-                Origin::Copied(of) => weights.require(of).cloned(),
-                Origin::Fresh(fresh) => Ok(fresh.tensor(sizes, name)),
-            })?;
+        let source = self.source(weights);
+        let mut grown = Weights::default();
+        for id in self.graph().parameters() {
+            let name = &self.graph().get(id).name;
+            grown.insert(name.clone(), source.tensor(name)?.into_owned());
         }
-        weights.check(self.graph())?;
-        Ok(weights)
+        grown.check(self.graph())?;
+        Ok(grown)
     }
 
     /// Grows optimizer state: with r even copies, the first moment of what produces them is

@@ -2,6 +2,7 @@
 
 use net2net_kernels::Real;
 
+use super::take::take_all;
 use super::{Copies, moment_power};
 use crate::dims::{AxisMap, Unit};
 use crate::engine::Moment;
@@ -91,28 +92,30 @@ impl Fresh {
 impl Lift {
     /// A weight, a running statistic or a moving average: copied, with shares where it is read.
     pub fn weight<T: Real>(&self, old: &Tensor<T>, name: &str) -> Tensor<T> {
-        let mut tensor = old.clone();
-        for (axis, map) in self.axes.iter().enumerate() {
-            tensor = take(&tensor, axis, map, |i| map.factor[i]);
-        }
+        let mut tensor = take_all(old, &self.axes);
         for (axis, noise) in &self.noise {
             self.add_noise(&mut tensor, *axis, noise, name);
         }
-        if let Some(made) = &self.made {
-            self.make(&mut tensor, made, name);
+        let new = |map: &AxisMap| map.units.iter().any(|unit| *unit != Unit::Copy);
+        if self.axes.iter().any(new) {
+            self.make(&mut tensor, name);
         }
         tensor
     }
 
-    /// Writes what makes new units; what reads them is zero already.
-    fn make<T: Real>(&self, tensor: &mut Tensor<T>, made: &Fresh, name: &str) {
+    /// Writes what makes new units, and zeros for what reads them.
+    fn make<T: Real>(&self, tensor: &mut Tensor<T>, name: &str) {
         let sizes = tensor.shape().to_vec();
+        let zero = Fresh::Full(0.0);
+        let made = self.made.as_ref().unwrap_or(&zero);
         let fresh: Tensor<T> = made.tensor(&sizes, &format!("made {name}"));
         let mut index = vec![0; sizes.len()];
         for (to, from) in tensor.data_mut().iter_mut().zip(fresh.data()) {
             let units = index.iter().zip(&self.axes).map(|(i, map)| map.units[*i]);
-            if units.max() == Some(Unit::Made) {
-                *to = *from;
+            match units.max() {
+                Some(Unit::Made) => *to = *from,
+                Some(Unit::Read) => *to = T::zero(),
+                _ => {}
             }
             advance(&mut index, &sizes);
         }

@@ -6,7 +6,7 @@ use super::{ApplyError, Fresh, Lift, Origin, Stage};
 use crate::dims::{AtomId, AxisMap, AxisRole, Grown, LeafMap, Spaces};
 use crate::graph::{Extent, Graph, Shape, Source, ValueId};
 use crate::ops::{Op, Role};
-use crate::plan::{Extend, NoiseKind, Step, Widen};
+use crate::plan::{Extend, NoiseKind, Step, Widen, check_sizes};
 
 /// Shares of one unit's copies may differ from 1 by this much, for the rounding of a division.
 const SHARE_TOLERANCE: f64 = 1e-12;
@@ -60,16 +60,16 @@ pub(super) fn widen(graph: &Graph, steps: &[Units<'_>], first: usize) -> Result<
             return Err(ApplyError::Invalid { step: number, why });
         }
     }
-    grow_units(graph, &spaces, &widened)
-}
-
-/// The same for spaces that were checked.
-fn grow_units(
-    graph: &Graph,
-    spaces: &Spaces,
-    widened: &HashMap<AtomId, Units<'_>>,
-) -> Result<Stage, ApplyError> {
-    let grown = rebuild(graph, spaces, widened)?;
+    let sizes: HashMap<AtomId, usize> = widened
+        .iter()
+        .map(|(id, step)| (*id, step.size()))
+        .collect();
+    check_sizes(graph, &spaces, &sizes).map_err(|refusal| {
+        let at = steps.iter().position(|step| step.space() == refusal.space);
+        let step = first + at.unwrap_or(0);
+        ApplyError::Refused { step, refusal }
+    })?;
+    let grown = resized(graph, &spaces, &sizes)?;
     let mut origins = BTreeMap::new();
     let readers = first_readers(graph);
     for id in graph.parameters() {
@@ -81,7 +81,7 @@ fn grow_units(
         if !grows {
             continue;
         }
-        let lift = lift(&grown, spaces, widened, id, readers.get(&id));
+        let lift = lift(&grown, &spaces, &widened, id, readers.get(&id));
         if lift.axes.iter().any(|map| !map.is_identity()) {
             origins.insert(graph.get(id).name.clone(), Origin::Lifted(lift));
         }
@@ -172,12 +172,13 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
     Ok(id)
 }
 
-fn rebuild(
+/// The graph with other sizes of some of its spaces.
+pub(crate) fn resized(
     graph: &Graph,
     spaces: &Spaces,
-    widened: &HashMap<AtomId, Units<'_>>,
+    sizes: &HashMap<AtomId, usize>,
 ) -> Result<Graph, ApplyError> {
-    let size_of = |atom: AtomId| widened.get(&atom).map(Units::size);
+    let size_of = |atom: AtomId| sizes.get(&atom).copied();
     let shape_of = |id: ValueId| -> Shape {
         let axes = spaces.axes(id).iter();
         axes.map(|dim| spaces.extent(dim, &size_of)).collect()

@@ -65,7 +65,7 @@ pub struct Space {
     pub name: String,
     /// The number of units.
     pub size: Extent,
-    /// Every axis of a parameter that it is a part of, in the order of the parameters.
+    /// Every axis of a parameter that it is a part of, in the order of the parameters and axes.
     pub sites: Vec<SpaceSite>,
     /// Whether its units may be copied only equally often, because a mean is taken over them.
     pub uniform: bool,
@@ -83,6 +83,9 @@ pub struct Space {
 pub struct Spaces {
     spaces: Vec<Space>,
     axes: Vec<Vec<Dim>>,
+    /// The first space of each name.
+    by_name: HashMap<String, AtomId>,
+    roles: HashMap<ValueId, Role>,
 }
 
 impl Spaces {
@@ -136,9 +139,8 @@ impl Spaces {
 
     /// What people call a space: the weights that produce its units, without `.weight`.
     pub fn aliases(&self, graph: &Graph, space: &Space) -> Vec<String> {
-        let roles = graph.parameter_roles();
         let produces = |site: &&SpaceSite| {
-            site.role == AxisRole::Map && roles.get(&site.parameter) == Some(&Role::Weight)
+            site.role == AxisRole::Map && self.roles.get(&site.parameter) == Some(&Role::Weight)
         };
         let name = |site: &SpaceSite| {
             let name = &graph.get(site.parameter).name;
@@ -168,8 +170,7 @@ impl Spaces {
 
     /// The space of a name, whether it can grow or not.
     pub fn position(&self, name: &str) -> Option<AtomId> {
-        let index = self.spaces.iter().position(|space| space.name == name)?;
-        Some(AtomId(index as u32))
+        self.by_name.get(name).copied()
     }
 
     /// The space of a name that can have units which are no copies, or why there is none: one that
@@ -204,14 +205,14 @@ impl Spaces {
 
     /// What each leaf of a parameter's axis does there.
     pub fn role(&self, parameter: ValueId, axis: usize, leaf: AtomId) -> AxisRole {
-        self.spaces[leaf.index()]
-            .sites
-            .iter()
-            .find(|site| site.parameter == parameter && site.axis == axis)
-            .map_or(AxisRole::Map, |site| site.role)
+        let sites = &self.spaces[leaf.index()].sites;
+        let place = |site: &SpaceSite| (site.parameter, site.axis);
+        sites
+            .binary_search_by_key(&(parameter, axis), place)
+            .map_or(AxisRole::Map, |at| sites[at].role)
     }
 
-    /// The number of elements of an axis when leaves have other sizes.
+    /// The number of elements of an axis when leaves have other sizes, saturating.
     pub fn extent(&self, dim: &Dim, size_of: &impl Fn(AtomId) -> Option<usize>) -> Extent {
         let fixed = |part: &Dim| self.extent(part, size_of).fixed().unwrap_or(0);
         match dim {
@@ -219,8 +220,12 @@ impl Spaces {
                 Some(size) => Extent::Fixed(size),
                 None => self.spaces[id.index()].size,
             },
-            Dim::Prod(parts) => Extent::Fixed(parts.iter().map(fixed).product()),
-            Dim::Cat(parts) => Extent::Fixed(parts.iter().map(fixed).sum()),
+            Dim::Prod(parts) => {
+                Extent::Fixed(parts.iter().map(fixed).fold(1, usize::saturating_mul))
+            }
+            Dim::Cat(parts) => {
+                Extent::Fixed(parts.iter().map(fixed).fold(0, usize::saturating_add))
+            }
         }
     }
 }
@@ -295,9 +300,15 @@ fn resolve(
             why: format!("`{name}` produces its units in one place and reads them in another"),
         });
     }
+    let mut by_name = HashMap::new();
+    for (index, space) in (0u32..).zip(&spaces) {
+        by_name.entry(space.name.clone()).or_insert(AtomId(index));
+    }
     Spaces {
         spaces,
         axes: resolved,
+        by_name,
+        roles: graph.parameter_roles(),
     }
 }
 

@@ -129,15 +129,26 @@ impl Unifier {
     /// a concatenation that leads a product drawn out of it.
     pub fn resolve(&mut self, dim: &Dim) -> Dim {
         match dim {
-            Dim::Atom(id) => match self.atoms[id.index()].bound.clone() {
-                None => Dim::Atom(*id),
-                Some(bound) => {
-                    let resolved = self.resolve(&bound);
-                    // Path compression keeps chains of bindings short.
-                    self.atoms[id.index()].bound = Some(resolved.clone());
-                    resolved
+            Dim::Atom(id) => {
+                // Long chains of atoms are gone through in a loop: they must not fill the stack.
+                let (mut passed, mut last) = (Vec::new(), *id);
+                while let Some(Dim::Atom(next)) = &self.atoms[last.index()].bound {
+                    passed.push(last);
+                    last = *next;
                 }
-            },
+                let resolved = match self.atoms[last.index()].bound.clone() {
+                    None => Dim::Atom(last),
+                    Some(bound) => {
+                        passed.push(last);
+                        self.resolve(&bound)
+                    }
+                };
+                // Path compression keeps chains of bindings short.
+                for atom in passed {
+                    self.atoms[atom.index()].bound = Some(resolved.clone());
+                }
+                resolved
+            }
             Dim::Prod(parts) => {
                 let resolved = parts.iter().map(|part| self.resolve(part)).collect();
                 product(resolved)

@@ -1,7 +1,7 @@
 //! From a graph to a straight line of kernels: layouts chosen, conversions inserted, batch
 //! normalisations fused with the rectifier that follows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use net2net_kernels::Context;
 
@@ -68,9 +68,9 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
     lowering.add_inputs();
     let needed = needed_nodes(graph);
     let fused = fused_rectifiers(graph);
+    let absorbed: HashSet<NodeId> = fused.values().copied().collect();
     for id in graph.node_ids() {
-        let absorbed = fused.values().any(|relu| *relu == id);
-        if needed[id.index()] && !absorbed {
+        if needed[id.index()] && !absorbed.contains(&id) {
             lowering.add_node(id, fused.get(&id).copied());
         }
     }

@@ -1,5 +1,7 @@
 //! Memory planning: which tensors may share a slot because they never live at once.
 
+use std::collections::BTreeMap;
+
 /// The life of one tensor, in the program's own time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Life {
@@ -11,13 +13,7 @@ pub(super) struct Life {
     pub(super) len: usize,
 }
 
-impl Life {
-    fn overlaps(&self, other: &Life) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
-
-/// A slot for each tensor, and the number of elements of each slot.
+/// A slot for each tensor that has elements, and the number of elements of each slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub(super) slot_of: Vec<usize>,
@@ -31,22 +27,26 @@ pub(super) struct Assignment {
 pub(super) fn assign(lives: &[Life]) -> Assignment {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|i| (std::cmp::Reverse(lives[*i].len), lives[*i].first, *i));
-    let mut residents: Vec<Vec<usize>> = Vec::new();
+    // What never is in planned memory has no elements, and is not looked at.
+    order.retain(|i| lives[*i].len > 0);
+    // The lives in a slot by their beginnings; they never overlap.
+    let mut residents: Vec<BTreeMap<usize, usize>> = Vec::new();
     let mut assignment = Assignment {
         slot_of: vec![0; lives.len()],
         slots: Vec::new(),
     };
     for tensor in order {
         let life = &lives[tensor];
-        let free = residents
-            .iter()
-            .position(|slot| slot.iter().all(|other| !lives[*other].overlaps(life)));
+        let free = residents.iter().position(|slot| {
+            let before = slot.range(..=life.last).next_back();
+            before.is_none_or(|(_, last)| *last < life.first)
+        });
         let slot = free.unwrap_or_else(|| {
-            residents.push(Vec::new());
+            residents.push(BTreeMap::new());
             assignment.slots.push(life.len);
             residents.len() - 1
         });
-        residents[slot].push(tensor);
+        residents[slot].insert(life.first, life.last);
         assignment.slot_of[tensor] = slot;
     }
     assignment
@@ -66,7 +66,8 @@ mod tests {
         for a in 0..lives.len() {
             for b in 0..a {
                 let shared = assignment.slot_of[a] == assignment.slot_of[b];
-                assert!(!(shared && lives[a].overlaps(&lives[b])));
+                let overlap = lives[a].first <= lives[b].last && lives[b].first <= lives[a].last;
+                assert!(!(shared && overlap));
             }
         }
     }

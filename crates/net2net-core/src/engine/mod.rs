@@ -5,6 +5,7 @@
 //! steps forward and backward. Layouts and buffers do not show outside: weights and optimizer
 //! state come in and go out as row-major tensors by name.
 
+mod evaluate;
 mod kernel;
 mod layout;
 mod lower;
@@ -15,10 +16,11 @@ mod precision;
 mod program;
 mod trainer;
 
+pub use evaluate::evaluate;
 pub use kernel::{Backward, Gradient, Kernel, Mode, Needs, Site};
 pub use layout::{Layout, Layouts};
 pub use optimizer::{Moment, OptimizerConfig, OptimizerState};
 pub use parameters::Parameters;
 pub use precision::{Precision, Rate};
-pub use program::{CompileError, Memory, Program, evaluate};
+pub use program::{CompileError, Memory, Program};
 pub use trainer::{Evaluation, StepReport, TrainError, Trainer, TrainerOptions};

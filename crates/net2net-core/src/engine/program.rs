@@ -9,7 +9,7 @@ use super::memory::{Assignment, Life, assign};
 use super::parameters::Parameters;
 use super::precision::Precision;
 use crate::graph::{Graph, GraphError};
-use crate::weights::{Weights, WeightsError};
+use crate::weights::WeightsError;
 
 /// Why a graph cannot be compiled or run.
 #[derive(Debug, Error)]
@@ -92,6 +92,20 @@ pub struct Program<T> {
     /// For each step, its outputs that nobody reads: no gradient comes back to them.
     unread: Vec<Vec<usize>>,
     memory: Memory,
+}
+
+/// Which parameters a forward pass reads, and when.
+pub(super) struct Reads {
+    pub(super) steps: Vec<StepReads>,
+    /// Those that are outputs of the graph themselves.
+    pub(super) outputs: Vec<usize>,
+}
+
+/// The parameters that a step is the first and the last to read.
+#[derive(Clone, Default)]
+pub(super) struct StepReads {
+    pub(super) first: Vec<usize>,
+    pub(super) last: Vec<usize>,
 }
 
 impl<T: Precision> Program<T> {
@@ -184,40 +198,76 @@ impl<T: Precision> Program<T> {
         parameters: &Parameters<T>,
         inputs: &[&[T]],
     ) {
-        for step in &mut self.steps {
-            let mut taken: Vec<Vec<T>> = step
-                .outputs
-                .iter()
-                .map(|b| std::mem::take(&mut self.slots[self.value_slot[*b]]))
-                .collect();
-            let read = |b: &usize| match self.buffers[*b].home {
-                Home::Parameter(index) => &parameters.values[index][..],
-                Home::Input(index) => inputs[index],
-                Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
-            };
-            let sources: Vec<&[T]> = step.inputs.iter().map(read).collect();
-            let mut results: Vec<&mut [T]> = taken
-                .iter_mut()
-                .zip(&step.outputs)
-                .map(|(data, b)| &mut data[..self.lens[*b]])
-                .collect();
-            step.kernel.forward(cx, &sources, &mut results);
-            for (data, b) in taken.into_iter().zip(&step.outputs) {
-                self.slots[self.value_slot[*b]] = data;
+        for at in 0..self.steps.len() {
+            self.step(cx, at, &parameters.values, inputs);
+        }
+    }
+
+    /// Runs one step; of the parameters' values only those that it reads must be there.
+    pub(super) fn step(
+        &mut self,
+        cx: &mut Context<T>,
+        at: usize,
+        values: &[Vec<T>],
+        inputs: &[&[T]],
+    ) {
+        let step = &mut self.steps[at];
+        let mut taken: Vec<Vec<T>> = step
+            .outputs
+            .iter()
+            .map(|b| std::mem::take(&mut self.slots[self.value_slot[*b]]))
+            .collect();
+        let read = |b: &usize| match self.buffers[*b].home {
+            Home::Parameter(index) => &values[index][..],
+            Home::Input(index) => inputs[index],
+            Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
+        };
+        let sources: Vec<&[T]> = step.inputs.iter().map(read).collect();
+        let mut results: Vec<&mut [T]> = taken
+            .iter_mut()
+            .zip(&step.outputs)
+            .map(|(data, b)| &mut data[..self.lens[*b]])
+            .collect();
+        step.kernel.forward(cx, &sources, &mut results);
+        for (data, b) in taken.into_iter().zip(&step.outputs) {
+            self.slots[self.value_slot[*b]] = data;
+        }
+    }
+
+    /// When each of `count` parameters is read in a forward pass.
+    pub(super) fn parameter_reads(&self, count: usize) -> Reads {
+        let parameter = |b: &usize| match self.buffers[*b].home {
+            Home::Parameter(index) => Some(index),
+            Home::Input(_) | Home::Planned => None,
+        };
+        let outputs: Vec<usize> = self.outputs.iter().filter_map(parameter).collect();
+        let mut last: Vec<Option<usize>> = vec![None; count];
+        let mut steps = vec![StepReads::default(); self.steps.len()];
+        for (at, step) in self.steps.iter().enumerate() {
+            for index in step.inputs.iter().filter_map(parameter) {
+                if last[index].replace(at).is_none() {
+                    steps[at].first.push(index);
+                }
             }
         }
+        for (index, at) in last.iter().enumerate() {
+            if let Some(at) = at.filter(|_| !outputs.contains(&index)) {
+                steps[at].last.push(index);
+            }
+        }
+        Reads { steps, outputs }
     }
 
     /// An output of the last forward pass, row-major.
     pub(super) fn output<'a>(
         &'a self,
         index: usize,
-        parameters: &'a Parameters<T>,
+        values: &'a [Vec<T>],
         inputs: &[&'a [T]],
     ) -> &'a [T] {
         let b = self.outputs[index];
         match self.buffers[b].home {
-            Home::Parameter(index) => &parameters.values[index],
+            Home::Parameter(index) => &values[index],
             Home::Input(index) => inputs[index],
             Home::Planned => &self.slots[self.value_slot[b]][..self.lens[b]],
         }
@@ -434,45 +484,4 @@ fn targets<T: Precision>(
     targets.reverse();
     unread.reverse();
     (targets, unread)
-}
-
-/// Runs a graph once in evaluation mode on row-major or channels-last inputs (see [`Program`]),
-/// and returns its outputs, row-major.
-///
-/// `batch` is the number of samples that each input holds.
-pub fn evaluate<T: Precision>(
-    cx: &mut Context<T>,
-    graph: &Graph,
-    weights: &Weights<T>,
-    batch: usize,
-    inputs: &[&[T]],
-) -> Result<Vec<Vec<T>>, CompileError> {
-    let (mut program, layouts) = Program::<T>::compile(graph, batch, Mode::Evaluate)?;
-    let parameters = Parameters::new(cx, graph, &layouts, weights, false)?;
-    check_inputs(graph, batch, inputs)?;
-    program.forward(cx, &parameters, inputs);
-    Ok((0..graph.outputs().len())
-        .map(|i| program.output(i, &parameters, inputs).to_vec())
-        .collect())
-}
-
-/// Refuses inputs that are missing or not as long as a batch.
-pub(super) fn check_inputs<T>(
-    graph: &Graph,
-    batch: usize,
-    inputs: &[&[T]],
-) -> Result<(), CompileError> {
-    for (index, id) in graph.inputs().iter().enumerate() {
-        let value = graph.get(*id);
-        let expected = value.shape.elements(batch);
-        let found = inputs.get(index).map_or(0, |data| data.len());
-        if found != expected {
-            return Err(CompileError::Input {
-                name: value.name.clone(),
-                found,
-                expected,
-            });
-        }
-    }
-    Ok(())
 }

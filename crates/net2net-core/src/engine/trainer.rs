@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use net2net_kernels::Context;
 use thiserror::Error;
 
+use super::evaluate::check_inputs;
 use super::kernel::Mode;
 use super::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use super::parameters::Parameters;
 use super::precision::Precision;
-use super::program::{CompileError, Memory, Program, check_inputs};
+use super::program::{CompileError, Memory, Program};
 use crate::graph::{Extent, Graph};
 use crate::weights::Weights;
 
@@ -291,7 +292,7 @@ impl<T: Precision> Trainer<T> {
             return Ok(Evaluation::default());
         };
         program.forward(&mut self.cx, &self.parameters, &inputs);
-        let logits = program.output(0, &self.parameters, &inputs);
+        let logits = program.output(0, &self.parameters.values, &inputs);
         let (mean, correct) =
             T::cross_entropy(&mut self.cx, self.classes, logits, labels, 0.0, None);
         Ok(Evaluation {

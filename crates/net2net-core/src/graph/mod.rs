@@ -355,15 +355,18 @@ impl Graph {
         consumers
     }
 
-    /// The value of a name. The error suggests names that contain or resemble it.
+    /// The value of a name, if there is one.
+    pub fn lookup(&self, name: &str) -> Option<ValueId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The value of a name. The error suggests names that contain or resemble it, for which it
+    /// goes through all of them.
     pub fn find(&self, name: &str) -> Result<ValueId, GraphError> {
-        self.by_name
-            .get(name)
-            .copied()
-            .ok_or_else(|| GraphError::UnknownName {
-                name: name.to_owned(),
-                hint: hint(name, self.values.iter().map(|v| v.name.as_str())),
-            })
+        self.lookup(name).ok_or_else(|| GraphError::UnknownName {
+            name: name.to_owned(),
+            hint: hint(name, self.values.iter().map(|v| v.name.as_str())),
+        })
     }
 
     /// The shapes of several values.

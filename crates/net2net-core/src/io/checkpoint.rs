@@ -223,8 +223,8 @@ impl Checkpoint {
             let is_parameter = |name: &str| {
                 checkpoint
                     .graph
-                    .find(name)
-                    .is_ok_and(|id| checkpoint.graph.is_parameter(id))
+                    .lookup(name)
+                    .is_some_and(|id| checkpoint.graph.is_parameter(id))
             };
             // A parameter may have a name that looks like a moment's.
             let moment = name
@@ -266,7 +266,7 @@ impl Checkpoint {
 
 /// A moment has the shape of its parameter. A parameter may lack one: new layers do.
 fn check_moment(graph: &Graph, name: &str, moment: &Tensor<f32>) -> Result<(), WeightsError> {
-    let parameter = graph.find(name).ok().filter(|id| graph.is_parameter(*id));
+    let parameter = graph.lookup(name).filter(|id| graph.is_parameter(*id));
     let id = parameter.ok_or_else(|| WeightsError::Unknown {
         name: name.to_owned(),
     })?;

@@ -7,7 +7,7 @@ use crate::dims::Refusal;
 use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::{Nature, Op};
-use crate::weights::Weights;
+use crate::weights::Source;
 
 /// What follows a layer, up to and including its activation.
 struct Block {
@@ -49,7 +49,7 @@ fn has_room(graph: &Graph, node: NodeId) -> bool {
 pub fn deepen<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
-    weights: &Weights<T>,
+    weights: &dyn Source<T>,
     layer: &str,
     kernel: Option<usize>,
     seed: u64,
@@ -183,7 +183,7 @@ pub(super) fn fresh_name(graph: &Graph, layer: &str, what: &str) -> String {
 pub fn measure<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
-    weights: &Weights<T>,
+    weights: &dyn Source<T>,
     value: ValueId,
     batch: usize,
     inputs: &[&[T]],

@@ -8,6 +8,7 @@ mod block;
 mod deepen;
 mod describe;
 mod layer;
+mod limits;
 mod structure;
 mod widen;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 pub use block::{Block, blocks, copy_block};
 pub use deepen::{branch, deepen, deepenable, measure};
 pub use layer::{Insert, Layer, UndoneNorm};
+pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, check_sizes};
 pub(crate) use structure::ancestors;
 pub use structure::{Enlarge, Extend, Join, classes, enlarge, features, join};
 pub use widen::{Mapping, Symmetry, widen};

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::{Noise, NoiseKind, Widen};
+use super::{MAX_UNITS, Noise, NoiseKind, Widen};
 use crate::dims::{Refusal, Spaces};
 use crate::weights::stream;
 
@@ -47,7 +47,7 @@ impl Default for Symmetry {
     }
 }
 
-/// Plans `size` units for the space of a name, or says why not.
+/// Plans `size` units for the space of a name, at most [`MAX_UNITS`], or says why not.
 pub fn widen(
     spaces: &Spaces,
     name: &str,
@@ -71,8 +71,10 @@ pub fn widen(
             "it has {old} units already, and {size} are not more"
         )));
     }
-    if u32::try_from(size).is_err() {
-        return Err(refuse(format!("{size} units are more than 2^32")));
+    if size > MAX_UNITS {
+        return Err(refuse(format!(
+            "{size} units are more than {MAX_UNITS}, the most that a space may have"
+        )));
     }
     if space.uniform && !size.is_multiple_of(old) {
         return Err(refuse(format!(

@@ -5,7 +5,7 @@ mod widths;
 
 use std::collections::BTreeMap;
 
-use net2net_kernels::Context;
+use net2net_kernels::{Context, Real};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ use crate::plan::{
     Mapping, Plan, PlanError, Step, Symmetry, branch, classes, copy_block, deepen, enlarge,
     features, join,
 };
-use crate::weights::Weights;
+use crate::weights::Source;
 use places::{Junction, Place};
 use widths::Widths;
 
@@ -165,15 +165,15 @@ impl From<Refusal> for RequestError {
 pub fn request<T: Precision>(
     cx: &mut Context<T>,
     graph: &Graph,
-    weights: &Weights<T>,
+    weights: &dyn Source<T>,
     wanted: &Request,
     seed: u64,
     batch: usize,
     inputs: &[&[T]],
 ) -> Result<(Plan, Growth), RequestError> {
     let mut draft = Draft {
-        graph: graph.clone(),
-        weights: weights.clone(),
+        growth: apply(graph, &Plan::new(graph, seed, Vec::new()))?,
+        weights,
         seed,
         batch,
         inputs,
@@ -181,28 +181,20 @@ pub fn request<T: Precision>(
     };
     draft.structure(wanted)?;
     draft.depth(cx, wanted)?;
-    // Last of all layers, since their inputs are those of the old network.
-    draft.borders(cx, graph, weights, wanted)?;
-    let widths = Widths::new(&draft.graph, wanted)?;
-    let factor = match wanted.target {
-        Some(target) => Some(widths.fit(&draft.graph, wanted, target, seed)?),
-        None => wanted.widen,
-    };
-    let mut steps = draft.steps;
-    steps.extend(widths.steps(wanted, factor, seed)?);
-    if steps.is_empty() {
+    // After all layers, since these are measured on inputs of the old network.
+    draft.borders(cx, graph, wanted)?;
+    draft.widths(wanted)?;
+    if draft.steps.is_empty() {
         let why = "nothing is asked for: no wider spaces, no deeper layers, and nothing else";
         return Err(refusal("*", why.to_owned()));
     }
-    let plan = Plan::new(graph, seed, steps);
-    let growth = apply(graph, &plan)?;
-    Ok((plan, growth))
+    Ok((Plan::new(graph, seed, draft.steps), draft.growth))
 }
 
 /// A plan in the making, and the network as it is after its steps so far.
-struct Draft<'a, T> {
-    graph: Graph,
-    weights: Weights<T>,
+struct Draft<'a, T: Real> {
+    growth: Growth,
+    weights: &'a dyn Source<T>,
     seed: u64,
     batch: usize,
     inputs: &'a [&'a [T]],
@@ -210,32 +202,47 @@ struct Draft<'a, T> {
 }
 
 impl<T: Precision> Draft<'_, T> {
-    fn take(&mut self, step: Step) -> Result<(), RequestError> {
-        let plan = Plan::new(&self.graph, self.seed, vec![step.clone()]);
-        let growth = apply(&self.graph, &plan)?;
-        self.weights = growth.weights(&self.weights)?;
-        self.graph = growth.graph().clone();
-        self.steps.push(step);
+    fn graph(&self) -> &Graph {
+        self.growth.graph()
+    }
+
+    fn take(&mut self, steps: Vec<Step>) -> Result<(), RequestError> {
+        let plan = Plan::new(self.graph(), self.seed, steps);
+        let next = apply(self.graph(), &plan)?;
+        self.growth.then(next);
+        self.steps.extend(plan.steps);
         Ok(())
+    }
+
+    /// Wider spaces.
+    fn widths(&mut self, wanted: &Request) -> Result<(), RequestError> {
+        let graph = self.graph();
+        let widths = Widths::new(graph, wanted)?;
+        let factor = match wanted.target {
+            Some(target) => Some(widths.fit(graph, wanted, target)?),
+            None => wanted.widen,
+        };
+        let steps = widths.steps(graph, wanted, factor, self.seed)?;
+        self.take(steps)
     }
 
     /// Larger filters and new branches.
     fn structure(&mut self, wanted: &Request) -> Result<(), RequestError> {
         for (pattern, side) in &wanted.enlarge {
-            let layers = places::convolutions(&self.graph, pattern)?;
+            let layers = places::convolutions(self.graph(), pattern)?;
             self.each(layers, |draft, layer| {
-                Ok(Step::Enlarge(enlarge(&draft.graph, &layer, *side)?))
+                Ok(Step::Enlarge(enlarge(draft.graph(), &layer, *side)?))
             })?;
         }
-        let junctions = places::junctions(&self.graph, &wanted.branch)?;
+        let junctions = places::junctions(self.graph(), &wanted.branch)?;
         self.each(junctions, |draft, junction| match junction {
             Junction::Layer(layer) => {
-                let planned = branch(&draft.graph, &layer, wanted.kernel, draft.seed);
+                let planned = branch(draft.graph(), &layer, wanted.kernel, draft.seed);
                 Ok(Step::Insert(planned?))
             }
             Junction::Concat(concat) => {
                 let kernel = wanted.kernel.unwrap_or(3);
-                let planned = join(&draft.graph, &concat, kernel, draft.seed);
+                let planned = join(draft.graph(), &concat, kernel, draft.seed);
                 Ok(Step::Join(planned?))
             }
         })
@@ -250,7 +257,7 @@ impl<T: Precision> Draft<'_, T> {
     ) -> Result<(), RequestError> {
         let (all, mut refused) = (places.len(), Vec::new());
         for place in places {
-            match step(self, place).and_then(|step| self.take(step)) {
+            match step(self, place).and_then(|step| self.take(vec![step])) {
                 Err(error) if error.is_refusal() => refused.push(error),
                 other => other?,
             }
@@ -265,24 +272,25 @@ impl<T: Precision> Draft<'_, T> {
     fn depth(&mut self, cx: &mut Context<T>, wanted: &Request) -> Result<(), RequestError> {
         let mut all: Vec<Place> = Vec::new();
         if let Some(factor) = wanted.depth {
-            all = places::depth(&self.graph, factor)?;
+            all = places::depth(self.graph(), factor)?;
         }
         // From the last one on, since a copy of a block is what the next one reads.
-        let named = places::blocks_of(&self.graph, &wanted.copy)?;
+        let named = places::blocks_of(self.graph(), &wanted.copy)?;
         all.extend(named.into_iter().rev().map(Place::Block));
-        let layers = places::layers(&self.graph, &wanted.deepen)?;
+        let layers = places::layers(self.graph(), &wanted.deepen)?;
         all.extend(layers.into_iter().map(Place::Layer));
         for place in all {
             let insert = match place {
-                Place::Block(block) => copy_block(&self.graph, &block)?,
+                Place::Block(block) => copy_block(self.graph(), &block)?,
                 Place::Layer(layer) => {
-                    let (graph, weights) = (&self.graph, &self.weights);
+                    let grown = self.growth.source(self.weights);
+                    let (graph, weights) = (self.graph(), &grown);
                     let (seed, batch) = (self.seed, self.batch);
                     let kernel = wanted.kernel;
                     deepen(cx, graph, weights, &layer, kernel, seed, batch, self.inputs)?
                 }
             };
-            self.take(Step::Insert(insert))?;
+            self.take(vec![Step::Insert(insert)])?;
         }
         Ok(())
     }
@@ -293,25 +301,24 @@ impl<T: Precision> Draft<'_, T> {
         &mut self,
         cx: &mut Context<T>,
         old: &Graph,
-        weights: &Weights<T>,
         wanted: &Request,
     ) -> Result<(), RequestError> {
         for (pattern, size) in &wanted.classes {
-            let outputs = evaluate(cx, old, weights, self.batch, self.inputs);
+            let outputs = evaluate(cx, old, self.weights, self.batch, self.inputs);
             let outputs = outputs.map_err(PlanError::Measure)?;
-            for (at, id) in named(&self.graph, self.graph.outputs(), pattern, "output")? {
+            for (at, id) in named(self.graph(), self.graph().outputs(), pattern, "output")? {
                 let finite = outputs[at].iter().map(|x| (*x).to_f64());
                 let logit = finite.filter(|x| x.is_finite()).fold(0.0, f64::min);
-                let spaces = Spaces::infer(&self.graph);
-                let step = classes(&self.graph, &spaces, id, *size, logit)?;
-                self.take(Step::Extend(step))?;
+                let spaces = Spaces::infer(self.graph());
+                let step = classes(self.graph(), &spaces, id, *size, logit)?;
+                self.take(vec![Step::Extend(step)])?;
             }
         }
         for (pattern, size) in &wanted.features {
-            for (_, id) in named(&self.graph, self.graph.inputs(), pattern, "input")? {
-                let spaces = Spaces::infer(&self.graph);
-                let step = features(&self.graph, &spaces, id, *size, self.seed)?;
-                self.take(Step::Extend(step))?;
+            for (_, id) in named(self.graph(), self.graph().inputs(), pattern, "input")? {
+                let spaces = Spaces::infer(self.graph());
+                let step = features(self.graph(), &spaces, id, *size, self.seed)?;
+                self.take(vec![Step::Extend(step)])?;
             }
         }
         Ok(())

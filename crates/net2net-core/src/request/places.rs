@@ -146,7 +146,7 @@ pub(super) enum Place {
 
 /// The name of a layer's weight, without `.weight`.
 fn weight_of<'g>(graph: &'g Graph, layer: &'g str) -> &'g str {
-    let node = graph.find(layer).ok().and_then(|id| graph.producer(id));
+    let node = graph.lookup(layer).and_then(|id| graph.producer(id));
     let weight = node.and_then(|node| graph.at(node).inputs.get(1));
     let name = weight.map_or(layer, |id| graph.get(*id).name.as_str());
     name.strip_suffix(".weight").unwrap_or(name)

@@ -1,12 +1,14 @@
 //! Which spaces widen, and to what size.
 
+use std::collections::HashMap;
+
 use wildmatch::WildMatch;
 
 use super::{Request, RequestError, Target, refusal};
-use crate::apply::apply;
+use crate::apply::resized;
 use crate::dims::{AtomId, Spaces};
 use crate::graph::Graph;
-use crate::plan::{Plan, Step, widen};
+use crate::plan::{Step, check_sizes, widen};
 
 /// The spaces that are to widen, and how they are asked to.
 pub(super) struct Widths {
@@ -14,7 +16,7 @@ pub(super) struct Widths {
     /// By the factor.
     scaled: Vec<AtomId>,
     /// To a size of their own.
-    sized: Vec<(AtomId, usize)>,
+    sized: HashMap<AtomId, usize>,
 }
 
 impl Widths {
@@ -26,18 +28,16 @@ impl Widths {
             all.extend(spaces.aliases(graph, space));
             names.push((spaces.find(&space.name)?, all));
         }
-        let mut sized: Vec<(AtomId, usize)> = Vec::new();
+        let mut sized: HashMap<AtomId, usize> = HashMap::new();
         for (pattern, size) in &wanted.sizes {
             for id in chosen(&spaces, &names, std::slice::from_ref(pattern))? {
-                if !sized.iter().any(|(known, _)| *known == id) {
-                    sized.push((id, *size));
-                }
+                sized.entry(id).or_insert(*size);
             }
         }
         let mut scaled = Vec::new();
         if wanted.widen.is_some() || wanted.target.is_some() {
             scaled = chosen(&spaces, &names, &wanted.spaces)?;
-            scaled.retain(|id| !sized.iter().any(|(known, _)| known == id));
+            scaled.retain(|id| !sized.contains_key(id));
         }
         Ok(Widths {
             spaces,
@@ -46,13 +46,12 @@ impl Widths {
         })
     }
 
-    /// The steps that widen, by a factor where no size is asked for.
-    pub(super) fn steps(
+    /// The new sizes, by a factor where none is asked for.
+    fn sizes(
         &self,
         wanted: &Request,
         factor: Option<f64>,
-        seed: u64,
-    ) -> Result<Vec<Step>, RequestError> {
+    ) -> Result<HashMap<AtomId, usize>, RequestError> {
         let mut sizes = self.sized.clone();
         if let Some(factor) = factor {
             if !(factor > 1.0 && factor <= 1024.0) {
@@ -65,7 +64,22 @@ impl Widths {
                     .map(|id| (*id, self.scale(*id, wanted, factor))),
             );
         }
+        Ok(sizes)
+    }
+
+    /// The steps that widen, by a factor where no size is asked for. Absurd sizes are refused
+    /// before any map is made.
+    pub(super) fn steps(
+        &self,
+        graph: &Graph,
+        wanted: &Request,
+        factor: Option<f64>,
+        seed: u64,
+    ) -> Result<Vec<Step>, RequestError> {
+        let sizes = self.sizes(wanted, factor)?;
+        check_sizes(graph, &self.spaces, &sizes)?;
         // In the order of the spaces, whichever way each was asked for.
+        let mut sizes: Vec<(AtomId, usize)> = sizes.into_iter().collect();
         sizes.sort_unstable();
         let step = |(id, size): (AtomId, usize)| {
             let name = &self.spaces.all()[id.index()].name;
@@ -80,10 +94,12 @@ impl Widths {
         let space = &self.spaces.all()[id.index()];
         let old = space.size.at(1);
         if space.uniform {
-            return old * (factor.round() as usize).max(2);
+            return old.saturating_mul((factor.round() as usize).max(2));
         }
         let size = ((old as f64 * factor).round() as usize).max(old + 1);
-        size.next_multiple_of(wanted.round_to.unwrap_or(1).max(1))
+        let step = wanted.round_to.unwrap_or(1).max(1);
+        // A step beyond all sizes is refused with them.
+        size.checked_next_multiple_of(step).unwrap_or(usize::MAX)
     }
 
     /// The factor that brings the network closest to a target, by bisection: the more a network
@@ -93,7 +109,6 @@ impl Widths {
         graph: &Graph,
         wanted: &Request,
         target: Target,
-        seed: u64,
     ) -> Result<f64, RequestError> {
         let now = target.of(graph);
         let goal = target.wanted();
@@ -106,9 +121,12 @@ impl Widths {
             ));
         }
         let reached = |factor: f64| -> Result<u64, RequestError> {
-            let steps = self.steps(wanted, Some(factor), seed)?;
-            let growth = apply(graph, &Plan::new(graph, seed, steps))?;
-            Ok(target.of(growth.graph()))
+            let sizes = self.sizes(wanted, Some(factor))?;
+            // What would be refused is more than any goal that can be reached.
+            if check_sizes(graph, &self.spaces, &sizes).is_err() {
+                return Ok(u64::MAX);
+            }
+            Ok(target.of(&resized(graph, &self.spaces, &sizes)?))
         };
         let (mut low, mut high) = (1.0 + 1e-9, 2.0);
         while reached(high)? < goal {

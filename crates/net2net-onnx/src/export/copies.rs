@@ -8,7 +8,8 @@ use net2net_core::graph::NodeId;
 use super::Writer;
 use crate::error::OnnxError;
 use crate::import::{Imported, Link, Place, Stored};
-use crate::proto::NodeProto;
+use crate::proto::{NodeProto, TensorProto};
+use crate::tensor;
 
 /// What a name of the grown graph was copied from, back through all steps: `None` if it is no copy.
 fn source<'g>(growth: &'g Growth, name: &'g str) -> Option<&'g str> {
@@ -49,6 +50,48 @@ impl Writer<'_> {
     /// The place in the document of the parameter that a new one is a copy of.
     pub(super) fn copied_from(&self, name: &str) -> Option<&'_ Stored> {
         self.imported.parameters.get(source(self.growth, name)?)
+    }
+
+    /// States a parameter that the document does not have.
+    pub(super) fn new_parameter(
+        &mut self,
+        name: &str,
+        sizes: &[usize],
+        numbers: Vec<f64>,
+    ) -> Result<(), OnnxError> {
+        let template = self.template(name);
+        let tensor = |sizes: &[usize], numbers: &[f64]| {
+            tensor::with_numbers(&template, sizes, numbers.iter().copied())
+        };
+        match self.copied_from(name) {
+            // It is shared with the node that it was copied from.
+            Some(of) if matches!(of.place, Place::Folded(..)) => {}
+            Some(of) => {
+                let plain = tensor(sizes, &numbers)?;
+                let (sizes, turned) = of.turn_back(sizes, numbers);
+                let turned = tensor(&sizes, &turned)?;
+                self.plain.insert(name.to_owned(), plain);
+                self.tensors.insert(name.to_owned(), turned);
+            }
+            None => {
+                self.tensors
+                    .insert(name.to_owned(), tensor(sizes, &numbers)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same without making its numbers; `None` if they have to be made now.
+    pub(super) fn new_unmade(&mut self, name: &str, sizes: &[usize]) -> Option<TensorProto> {
+        let tensor = tensor::unmade(&self.template(name), sizes, name);
+        if let Some(of) = self.copied_from(name) {
+            let whole = matches!(of.place, Place::Initializer(_)) && of.is_as_stored();
+            if !whole {
+                return None;
+            }
+            self.plain.insert(name.to_owned(), tensor.clone());
+        }
+        Some(tensor)
     }
 
     /// The node of the document that a new node is a copy of, written for the copy. `Some(None)` if

@@ -91,7 +91,7 @@ impl Writer<'_> {
     fn lay_out_slope(&mut self, inputs: &[String]) {
         let [x, slope] = inputs else { return };
         let rank = |graph: &net2net_core::graph::Graph| {
-            let id = graph.find(x).ok()?;
+            let id = graph.lookup(x)?;
             Some(graph.get(id).shape.rank())
         };
         let rank = rank(self.growth.graph());

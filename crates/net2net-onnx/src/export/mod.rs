@@ -5,19 +5,24 @@ mod insert;
 mod patch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use net2net_core::apply::{Growth, Origin};
-use net2net_core::graph::{Extent, Graph, NodeId, Shape};
+use net2net_core::graph::{Extent, Graph, NodeId, Shape, ValueId};
 use net2net_core::ops::Op;
 use net2net_core::plan::{Plan, Step};
-use net2net_core::weights::Weights;
+use net2net_core::weights::Source;
 use net2net_kernels::Real;
 
-use crate::document::Document;
+use crate::document::{Document, Unmade};
 use crate::error::OnnxError;
 use crate::import::{Imported, Link, Place};
 use crate::proto::{Dimension, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::source::{FileSource, GrownMaker};
 use crate::tensor;
+
+/// Parameters of fewer elements are made at once: shape arithmetic may read them.
+const UNMADE_MIN: usize = 1 << 14;
 
 /// The document of a grown network.
 ///
@@ -28,7 +33,53 @@ pub fn export<T: Real>(
     imported: &Imported,
     plan: &Plan,
     growth: &Growth,
-    weights: &Weights<T>,
+    weights: &dyn Source<T>,
+) -> Result<Document, OnnxError> {
+    write(document, imported, plan, growth, &Numbers::Now(weights))
+}
+
+/// The same where the tensors of large parameters that grew are made when the result is read or
+/// written, one at a time, and dropped again.
+pub fn export_streaming(
+    model: &Arc<(Document, Imported)>,
+    plan: &Plan,
+    growth: &Arc<Growth>,
+) -> Result<Document, OnnxError> {
+    let (document, imported) = model.as_ref();
+    let maker = GrownMaker::new(Arc::clone(model), Arc::clone(growth));
+    let file = FileSource::new(document, imported);
+    let unmade = Unmade(Arc::new(maker));
+    let source = growth.source(&file);
+    write(
+        document,
+        imported,
+        plan,
+        growth,
+        &Numbers::Later(&source, unmade),
+    )
+}
+
+/// Where the numbers of grown parameters come from, and when.
+enum Numbers<'a, T: Real> {
+    Now(&'a dyn Source<T>),
+    /// Those of small parameters now, others when they are asked for.
+    Later(&'a dyn Source<T>, Unmade),
+}
+
+impl<T: Real> Numbers<'_, T> {
+    fn source(&self) -> &dyn Source<T> {
+        match self {
+            Numbers::Now(source) | Numbers::Later(source, _) => *source,
+        }
+    }
+}
+
+fn write<T: Real>(
+    document: &Document,
+    imported: &Imported,
+    plan: &Plan,
+    growth: &Growth,
+    weights: &Numbers<'_, T>,
 ) -> Result<Document, OnnxError> {
     let mut pinned = Pinned::default();
     loop {
@@ -101,7 +152,7 @@ fn difference(
     let comparable = inputs(found) == inputs(wanted);
     for id in wanted.value_ids() {
         let value = wanted.get(id);
-        let Ok(other) = found.find(&value.name) else {
+        let Some(other) = found.lookup(&value.name) else {
             if gone(&value.name) {
                 continue;
             }
@@ -136,6 +187,10 @@ struct Writer<'a> {
     /// What is stated although the old model computes it.
     pinned: &'a Pinned,
     readers: HashMap<String, usize>,
+    /// The initialisers of the old model by name.
+    initializers: HashMap<&'a str, usize>,
+    /// Its constants by the name of what they make.
+    constant_nodes: HashMap<&'a str, usize>,
     /// Names that are taken.
     names: HashSet<String>,
     /// Initialisers to be added or replaced, by name.
@@ -181,6 +236,11 @@ impl<'a> Writer<'a> {
         names.extend(source.initializer.iter().map(|t| t.name().to_owned()));
         names.extend(source.input.iter().map(|i| i.name().to_owned()));
         names.extend(growth.graph().values().iter().map(|v| v.name.clone()));
+        let initializers = source.initializer.iter().enumerate();
+        let constants = source.node.iter().enumerate().filter_map(|(index, node)| {
+            let made = node.output.first()?.as_str();
+            (node.op_type() == "Constant").then_some((made, index))
+        });
         Writer {
             document,
             imported,
@@ -188,6 +248,8 @@ impl<'a> Writer<'a> {
             renamed,
             pinned,
             readers,
+            initializers: initializers.map(|(i, t)| (t.name(), i)).collect(),
+            constant_nodes: constants.collect(),
             names,
             tensors: BTreeMap::new(),
             plain: BTreeMap::new(),
@@ -195,7 +257,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write<T: Real>(mut self, weights: &Weights<T>) -> Result<Document, OnnxError> {
+    fn write<T: Real>(mut self, weights: &Numbers<'_, T>) -> Result<Document, OnnxError> {
         self.parameters(weights)?;
         let source = self.document.graph();
         let mut placed: Vec<(usize, NodeProto)> = Vec::with_capacity(source.node.len());
@@ -221,10 +283,11 @@ impl<'a> Writer<'a> {
         graph.node = placed.into_iter().map(|(_, node)| node).collect();
         self.replace_tensors(graph);
         self.restate(graph);
-        Ok(Document {
-            model,
-            external: self.document.external.clone(),
-        })
+        let mut external = self.document.external.clone();
+        if let Numbers::Later(_, unmade) = weights {
+            external.unmade = Some(unmade.clone());
+        }
+        Ok(Document { model, external })
     }
 
     fn has_grown(&self, parameter: &str) -> bool {
@@ -235,7 +298,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The tensors of parameters that grew, and of those that are new.
-    fn parameters<T: Real>(&mut self, weights: &Weights<T>) -> Result<(), OnnxError> {
+    fn parameters<T: Real>(&mut self, weights: &Numbers<'_, T>) -> Result<(), OnnxError> {
         let graph = self.growth.graph();
         for id in graph.parameters() {
             let name = graph.get(id).name.clone();
@@ -247,38 +310,17 @@ impl<'a> Writer<'a> {
             if stored.is_some() && !self.has_grown(&name) {
                 continue;
             }
-            let grown = weights.require(&name).map_err(missing)?;
+            if matches!(weights, Numbers::Later(..)) && self.leave_unmade(id) {
+                continue;
+            }
+            let grown = weights.source().tensor(&name).map_err(missing)?;
             let numbers: Vec<f64> = grown.data().iter().map(|x| (*x).to_f64()).collect();
             let source = self.document.graph();
             let Some(stored) = stored else {
-                let of = self
-                    .copied_from(&name)
-                    .and_then(|of| of.tensor(self.document));
-                let template = TensorProto {
-                    data_type: Some(of.map_or(self.element_type(), TensorProto::data_type)),
-                    name: Some(name.clone()),
-                    ..TensorProto::default()
-                };
-                let plain = |numbers: &[f64]| {
-                    let numbers = numbers.iter().copied();
-                    tensor::with_numbers(&template, grown.shape(), numbers)
-                };
-                match self.copied_from(&name) {
-                    // It is shared with the node that it was copied from.
-                    Some(of) if matches!(of.place, Place::Folded(..)) => {}
-                    Some(of) => {
-                        let (sizes, turned) = of.turn_back(grown.shape(), &numbers);
-                        let turned = tensor::with_numbers(&template, &sizes, turned.into_iter())?;
-                        self.plain.insert(name.clone(), plain(&numbers)?);
-                        self.tensors.insert(name, turned);
-                    }
-                    None => {
-                        self.tensors.insert(name, plain(&numbers)?);
-                    }
-                }
+                self.new_parameter(&name, grown.shape(), numbers)?;
                 continue;
             };
-            let (sizes, numbers) = stored.turn_back(grown.shape(), &numbers);
+            let (sizes, numbers) = stored.turn_back(grown.shape(), numbers);
             match &stored.place {
                 Place::Initializer(index) => {
                     let old = &source.initializer[*index];
@@ -308,6 +350,42 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// States the tensor of a large parameter without making its numbers; false if they have to be
+    /// made now.
+    fn leave_unmade(&mut self, parameter: ValueId) -> bool {
+        let value = self.growth.graph().get(parameter);
+        if value.shape.elements(1) < UNMADE_MIN {
+            return false;
+        }
+        let (name, sizes) = (&value.name, value.shape.at(1));
+        let tensor = match self.imported.parameters.get(name) {
+            None => match self.new_unmade(name, &sizes) {
+                Some(tensor) => tensor,
+                None => return false,
+            },
+            Some(stored) => match &stored.place {
+                Place::Initializer(index) => {
+                    let old = &self.document.graph().initializer[*index];
+                    tensor::unmade(old, &stored.sizes_back(&sizes), name)
+                }
+                Place::Constant(_) | Place::Folded(..) => return false,
+            },
+        };
+        self.tensors.insert(tensor.name().to_owned(), tensor);
+        true
+    }
+
+    /// What a new tensor begins as: of the type of the one that it is a copy of, if it is one.
+    pub(super) fn template(&self, name: &str) -> TensorProto {
+        let of = self.copied_from(name);
+        let of = of.and_then(|of| of.tensor(self.document).ok().flatten());
+        TensorProto {
+            data_type: Some(of.map_or_else(|| self.element_type(), TensorProto::data_type)),
+            name: Some(name.to_owned()),
+            ..TensorProto::default()
+        }
+    }
+
     /// The element type of most of the model's real numbers: that of the first such initialiser.
     fn element_type(&self) -> i32 {
         let ids = self
@@ -334,7 +412,7 @@ impl<'a> Writer<'a> {
         while let Some(name) = pending.pop() {
             let now = self.renamed.get(&name).unwrap_or(&name);
             let find =
-                |graph: &Graph, name: &str| graph.find(name).ok().and_then(|id| graph.producer(id));
+                |graph: &Graph, name: &str| graph.lookup(name).and_then(|id| graph.producer(id));
             let (Some(before), Some(after)) = (find(old, &name), find(new, now)) else {
                 return Err(OnnxError::Export {
                     name,
@@ -397,11 +475,7 @@ impl<'a> Writer<'a> {
         if let (Some(Place::Folded(sizes, numbers)), false) =
             (place, self.tensors.contains_key(&stated))
         {
-            let template = TensorProto {
-                data_type: Some(self.element_type()),
-                name: Some(stated.clone()),
-                ..TensorProto::default()
-            };
+            let template = self.template(&stated);
             let tensor = tensor::with_numbers(&template, sizes, numbers.iter().copied())?;
             self.tensors.insert(stated.clone(), tensor);
         }
@@ -420,11 +494,19 @@ impl<'a> Writer<'a> {
             .extend(std::mem::take(&mut self.tensors).into_values());
         // The order of nodes has changed, but not their outputs.
         let source = self.document.graph();
-        for (index, new) in std::mem::take(&mut self.constants) {
-            let output = &source.node[index].output;
-            let node = graph.node.iter_mut().find(|node| &node.output == output);
-            let value = node.and_then(|n| n.attribute.iter_mut().find(|a| a.name() == "value"));
-            if let Some(value) = value {
+        let mut constants: HashMap<&str, TensorProto> = std::mem::take(&mut self.constants)
+            .into_iter()
+            .filter_map(|(index, new)| Some((source.node[index].output.first()?.as_str(), new)))
+            .collect();
+        for node in &mut graph.node {
+            let Some(new) = node
+                .output
+                .first()
+                .and_then(|o| constants.remove(o.as_str()))
+            else {
+                continue;
+            };
+            if let Some(value) = node.attribute.iter_mut().find(|a| a.name() == "value") {
                 value.t = Some(new);
             }
         }
@@ -435,8 +517,8 @@ impl<'a> Writer<'a> {
         let grown = self.growth.graph();
         let (old, links) = (&self.imported.graph, &self.imported.links);
         let shape_of = |name: &str| {
-            let before = &old.get(old.find(name).ok()?).shape;
-            let after = &grown.get(grown.find(name).ok()?).shape;
+            let before = &old.get(old.lookup(name)?).shape;
+            let after = &grown.get(grown.lookup(name)?).shape;
             (before != after).then(|| after.clone())
         };
         let borders = graph.input.iter_mut().chain(&mut graph.output);
@@ -451,7 +533,7 @@ impl<'a> Writer<'a> {
         let folded = folded.filter(|(_, link)| **link == Link::Folded);
         let turned: HashSet<&str> = folded
             .flat_map(|(node, _)| node.output.iter().map(String::as_str))
-            .filter(|name| old.find(name).is_err())
+            .filter(|name| old.lookup(name).is_none())
             .collect();
         graph
             .value_info

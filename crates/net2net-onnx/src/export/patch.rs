@@ -6,10 +6,10 @@ use net2net_core::ops::{Attribute, Op};
 use super::Writer;
 use super::insert::attribute;
 use crate::error::OnnxError;
-use crate::proto::NodeProto;
+use crate::proto::{NodeProto, TensorProto};
 use crate::tensor;
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Gives a node the attributes that its operator has in the grown graph.
     pub(super) fn patch(
         &mut self,
@@ -131,6 +131,11 @@ impl Writer<'_> {
         axes.map_or(&[], Vec::as_slice)
     }
 
+    fn initializer(&self, name: &str) -> Option<&'a TensorProto> {
+        let index = *self.initializers.get(name)?;
+        self.document.graph().initializer.get(index)
+    }
+
     /// The numbers of an input, if it is a constant and not computed.
     fn constant_input(
         &self,
@@ -140,12 +145,10 @@ impl Writer<'_> {
         let Some(name) = node.input.get(input).filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let source = self.document.graph();
-        let initializer = source.initializer.iter().find(|t| t.name() == name);
+        let initializer = self.initializer(name);
         let constant = || {
-            let made = |n: &&NodeProto| n.op_type() == "Constant" && n.output.first() == Some(name);
-            let value = source.node.iter().find(made)?;
-            value
+            let node = *self.constant_nodes.get(name.as_str())?;
+            self.document.graph().node[node]
                 .attribute
                 .iter()
                 .find(|a| a.name() == "value")?
@@ -185,12 +188,11 @@ impl Writer<'_> {
             own.ints = numbers.to_vec();
             return Ok(());
         }
-        let source = self.document.graph();
         while node.input.len() <= slot {
             node.input.push(String::new());
         }
         let current = node.input[slot].clone();
-        let old = source.initializer.iter().find(|t| t.name() == current);
+        let old = self.initializer(&current);
         let mine = self.readers.get(&current) == Some(&1);
         let dims: Vec<usize> = match old {
             Some(old) if old.dims.is_empty() => Vec::new(),

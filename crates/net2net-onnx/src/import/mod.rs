@@ -25,6 +25,7 @@ use crate::document::Document;
 use crate::error::OnnxError;
 use crate::fold::Known;
 use crate::proto::TensorProto;
+use crate::source::FileSource;
 use crate::tensor;
 
 /// The most numbers of one input, in all samples.
@@ -177,6 +178,18 @@ impl Imported {
         Ok(())
     }
 
+    /// The parameters as they are read from the file one by one, in f32. Their lengths are checked
+    /// here, their numbers are not looked at.
+    pub fn source<'a>(&'a self, document: &'a Document) -> Result<FileSource<'a>, OnnxError> {
+        self.check_amount(document)?;
+        for stored in self.parameters.values() {
+            if let Some(tensor) = stored.tensor(document)? {
+                tensor::check_length(tensor, &document.external)?;
+            }
+        }
+        Ok(FileSource::new(document, self))
+    }
+
     /// Random numbers for all inputs of the graph, `batch` samples, from a seed.
     pub fn random_inputs(&self, batch: usize, seed: u64) -> Result<Vec<Vec<f32>>, OnnxError> {
         let inputs = self.graph.inputs().iter().zip(&self.feeds);
@@ -222,7 +235,7 @@ fn same_operators(one: &Graph, other: &Graph) -> bool {
 fn following(one: &Graph, other: &Graph) -> BTreeMap<String, Vec<usize>> {
     let mut all = BTreeMap::new();
     for value in one.values() {
-        let Ok(id) = other.find(&value.name) else {
+        let Some(id) = other.lookup(&value.name) else {
             continue;
         };
         let pairs = value
@@ -245,33 +258,64 @@ fn following(one: &Graph, other: &Graph) -> BTreeMap<String, Vec<usize>> {
 impl Stored {
     /// The sizes and numbers of the parameter.
     pub(crate) fn read(&self, document: &Document) -> Result<(Vec<usize>, Vec<f64>), OnnxError> {
-        if let Place::Folded(sizes, numbers) = &self.place {
-            return Ok((sizes.clone(), numbers.clone()));
-        }
-        let Some(tensor) = self.tensor(document) else {
-            let why = "a parameter is not where it was".to_owned();
-            return Err(OnnxError::Graph { why });
+        let Some(tensor) = self.tensor(document)? else {
+            return Ok(self.folded());
         };
         let (sizes, _) = tensor::sizes(tensor)?;
         let numbers = tensor::reals(tensor, &document.external)?;
-        Ok(self.turn(&sizes, &numbers))
+        Ok(self.turn(&sizes, numbers))
     }
 
-    /// The tensor of the document, if it is stored in one.
-    pub(crate) fn tensor<'d>(&self, document: &'d Document) -> Option<&'d TensorProto> {
+    /// The same in f32.
+    pub(crate) fn read_floats(
+        &self,
+        document: &Document,
+    ) -> Result<(Vec<usize>, Vec<f32>), OnnxError> {
+        let Some(tensor) = self.tensor(document)? else {
+            let (sizes, numbers) = self.folded();
+            return Ok((sizes, numbers.iter().map(|x| *x as f32).collect()));
+        };
+        let (sizes, _) = tensor::sizes(tensor)?;
+        let numbers = tensor::floats(tensor, &document.external)?;
+        Ok(self.turn(&sizes, numbers))
+    }
+
+    /// Whether the parameter's axes are those of the tensor.
+    pub(crate) fn is_as_stored(&self) -> bool {
+        let in_order = self.perm.iter().enumerate().all(|(to, from)| to == *from);
+        in_order && self.dropped.is_empty()
+    }
+
+    fn folded(&self) -> (Vec<usize>, Vec<f64>) {
         match &self.place {
-            Place::Folded(..) => None,
-            Place::Initializer(index) => document.graph().initializer.get(*index),
-            Place::Constant(node) => {
-                let node = document.graph().node.get(*node)?;
-                let value = node.attribute.iter().find(|a| a.name() == "value")?;
-                value.t.as_ref()
-            }
+            Place::Folded(sizes, numbers) => (sizes.clone(), numbers.clone()),
+            Place::Initializer(_) | Place::Constant(_) => Default::default(),
         }
     }
 
+    /// The tensor that it is, unless it was computed.
+    pub(crate) fn tensor<'a>(
+        &self,
+        document: &'a Document,
+    ) -> Result<Option<&'a TensorProto>, OnnxError> {
+        let tensor = match &self.place {
+            Place::Folded(..) => return Ok(None),
+            Place::Initializer(index) => document.graph().initializer.get(*index),
+            Place::Constant(node) => {
+                let node = document.graph().node.get(*node);
+                let value = node.and_then(|n| n.attribute.iter().find(|a| a.name() == "value"));
+                value.and_then(|attribute| attribute.t.as_ref())
+            }
+        };
+        if tensor.is_none() {
+            let why = "a parameter is not where it was".to_owned();
+            return Err(OnnxError::Graph { why });
+        }
+        Ok(tensor)
+    }
+
     /// The parameter's sizes and numbers from the tensor's.
-    fn turn(&self, sizes: &[usize], numbers: &[f64]) -> (Vec<usize>, Vec<f64>) {
+    fn turn<T: Copy>(&self, sizes: &[usize], numbers: Vec<T>) -> (Vec<usize>, Vec<T>) {
         let (turned, numbers) = permute(sizes, numbers, &self.perm);
         let kept = self.perm.iter().zip(turned);
         let kept = kept.filter(|(axis, _)| !self.dropped.contains(axis));
@@ -279,29 +323,44 @@ impl Stored {
     }
 
     /// The tensor's sizes and numbers from the parameter's: [`Stored::turn`] backwards.
-    pub(crate) fn turn_back(&self, sizes: &[usize], numbers: &[f64]) -> (Vec<usize>, Vec<f64>) {
+    pub(crate) fn turn_back<T: Copy>(
+        &self,
+        sizes: &[usize],
+        numbers: Vec<T>,
+    ) -> (Vec<usize>, Vec<T>) {
+        permute(&self.with_dropped(sizes), numbers, &self.inverse())
+    }
+
+    /// The tensor's sizes from the parameter's.
+    pub(crate) fn sizes_back(&self, sizes: &[usize]) -> Vec<usize> {
+        let full = self.with_dropped(sizes);
+        self.inverse().iter().map(|axis| full[*axis]).collect()
+    }
+
+    /// The parameter's sizes with those axes that only the tensor has.
+    fn with_dropped(&self, sizes: &[usize]) -> Vec<usize> {
         let mut own = sizes.iter();
-        let full: Vec<usize> = self
-            .perm
-            .iter()
-            .map(|axis| match self.dropped.contains(axis) {
-                true => 1,
-                false => own.next().copied().unwrap_or(1),
-            })
-            .collect();
+        let size = |axis: &usize| match self.dropped.contains(axis) {
+            true => 1,
+            false => own.next().copied().unwrap_or(1),
+        };
+        self.perm.iter().map(size).collect()
+    }
+
+    fn inverse(&self) -> Vec<usize> {
         let mut inverse = vec![0; self.perm.len()];
         for (to, from) in self.perm.iter().enumerate() {
             inverse[*from] = to;
         }
-        permute(&full, numbers, &inverse)
+        inverse
     }
 }
 
 /// A row-major tensor whose axis `j` is axis `order[j]` of the given one.
-fn permute(sizes: &[usize], numbers: &[f64], order: &[usize]) -> (Vec<usize>, Vec<f64>) {
+fn permute<T: Copy>(sizes: &[usize], numbers: Vec<T>, order: &[usize]) -> (Vec<usize>, Vec<T>) {
     let turned: Vec<usize> = order.iter().map(|axis| sizes[*axis]).collect();
     if order.iter().enumerate().all(|(to, from)| to == *from) {
-        return (turned, numbers.to_vec());
+        return (turned, numbers);
     }
     let mut strides = vec![1; sizes.len()];
     for axis in (1..sizes.len()).rev() {

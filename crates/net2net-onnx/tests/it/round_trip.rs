@@ -140,8 +140,9 @@ fn same_function(document: &Document, imported: &Imported, again: &Document, tol
         .collect();
     let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
     let mut cx = Context::<f64>::new(1).unwrap();
-    let (before, after) = ((&imported.graph, &old), (&read.graph, &new));
-    for output in compare(&mut cx, before, after, 3, &inputs).unwrap() {
+    let (before, after) = (&imported.graph, &read.graph);
+    let outputs = compare(&mut cx, (before, &old), (after, &new), 3, &inputs);
+    for output in outputs.unwrap() {
         assert!(output.scale > 1e-3, "{output:?}");
         assert!(output.max_rel < tolerance, "{output:?}");
     }

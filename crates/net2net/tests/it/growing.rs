@@ -442,7 +442,15 @@ fn requests_that_cannot_be_met_say_what_can() {
     grow("--widen first=many", 1, &["`many`", "first=24"]);
     grow("--widen first=-3", 1, &["`-3`", "first=24"]);
     grow("--widen first=4", 1, &["it has 8 units already"]);
-    grow("--widen first=1000000000000", 1, &["2^32"]);
+    grow("--widen first=1000000000000", 1, &["16777216"]);
+    grow("--widen first=100000000", 1, &["`h1`", "100000000"]);
+    let both = "--widen first=16000000 second=16000000";
+    grow(both, 1, &["`second.weight` would have 256000000000000"]);
+    grow(
+        "--wider 2 --round-to 18446744073709551615",
+        1,
+        &["16777216"],
+    );
     grow("--spaces first", 1, &["--wider, --params or --flops"]);
     grow("--wider 1", 1, &["above 1"]);
     grow("--wider 0.5", 1, &["above 1"]);

@@ -1,0 +1,125 @@
+//! Growth with one parameter in memory at a time gives what growth of all at once gives.
+
+use std::borrow::Cow;
+use std::sync::Mutex;
+
+use net2net_core::apply::apply;
+use net2net_core::dims::Spaces;
+use net2net_core::engine::evaluate;
+use net2net_core::graph::Graph;
+use net2net_core::plan::{Insert, Layer, Mapping, Plan, Step, Symmetry, widen};
+use net2net_core::verify::{grow_and_prove, prove};
+use net2net_core::weights::{Source, Tensor, Weights, WeightsError, Widened, initialize};
+use net2net_kernels::Context;
+
+use super::parting::PERCEPTRON;
+
+/// Weights that count how often each parameter is asked for.
+struct Counting(Weights<f32>, Mutex<Vec<String>>);
+
+impl Source<f32> for Counting {
+    fn tensor(&self, name: &str) -> Result<Cow<'_, Tensor<f32>>, WeightsError> {
+        self.1.lock().unwrap().push(name.to_owned());
+        self.0.tensor(name)
+    }
+}
+
+fn plan(graph: &Graph, symmetry: Symmetry) -> Plan {
+    let spaces = Spaces::infer(graph);
+    let wider = |space: &str, size| widen(&spaces, space, size, Mapping::Random, symmetry, 3);
+    let steps = vec![
+        Step::Widen(wider("a", 7).unwrap()),
+        Step::Insert(Insert {
+            after: "act".into(),
+            name: "deeper".into(),
+            layer: Layer::Identity {
+                kernel: vec![3, 3],
+                norm: None,
+            },
+        }),
+    ];
+    let plan = Plan::new(graph, 3, steps);
+    // What was inserted grows too, and what was widened once more.
+    let growth = apply(graph, &plan).unwrap();
+    let spaces = Spaces::infer(growth.graph());
+    let again = spaces.growable().map(|space| {
+        let size = space.size.at(1) + 3;
+        Step::Widen(widen(&spaces, &space.name, size, Mapping::Random, symmetry, 4).unwrap())
+    });
+    let steps = plan.steps.iter().cloned().chain(again).collect();
+    Plan::new(graph, 3, steps)
+}
+
+#[test]
+fn parameters_are_the_same_one_by_one() {
+    let graph: Graph = PERCEPTRON.parse().unwrap();
+    for symmetry in [Symmetry::default(), Symmetry::ZeroSum { std: 0.1 }] {
+        let growth = apply(&graph, &plan(&graph, symmetry)).unwrap();
+        let weights = initialize::<f32>(&graph, 1);
+        let grown = growth.weights(&weights).unwrap();
+        let source = growth.source(&weights);
+        for (name, tensor) in grown.iter() {
+            assert_eq!(&*source.tensor(name).unwrap(), tensor, "{name}");
+        }
+        assert!(matches!(
+            source.tensor("nobody"),
+            Err(WeightsError::Missing { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_proof_of_a_source_is_that_of_its_weights() {
+    let graph: Graph = PERCEPTRON.parse().unwrap();
+    let plan = plan(&graph, Symmetry::default());
+    let growth = apply(&graph, &plan).unwrap();
+    let weights = initialize::<f32>(&graph, 1);
+    let input: Vec<f32> = (0..graph.get(graph.inputs()[0]).shape.elements(4))
+        .map(|i| (i as f32).sin())
+        .collect();
+    let whole = grow_and_prove(&graph, &plan, &growth, &weights, 2, 4, &[&input], "sines").unwrap();
+    let counting = Counting(weights, Mutex::default());
+    let proof = prove(&graph, &plan, &growth, &counting, 2, 4, &[&input], "sines").unwrap();
+    assert_eq!(proof.evidence, whole.evidence);
+    // Two networks in two precisions.
+    let mut asked = counting.1.into_inner().unwrap();
+    asked.sort();
+    let count = graph.parameters().count();
+    asked
+        .chunk_by(|a, b| a == b)
+        .for_each(|same| assert_eq!(same.len(), 4, "{same:?}"));
+    assert_eq!(asked.len(), 4 * count);
+}
+
+#[test]
+fn a_parameter_is_asked_for_once_and_only_where_it_is_needed() {
+    let mut graph = Graph::new("shared");
+    let shape = net2net_core::graph::Shape::batched(&[4]);
+    let x = graph.input("x", shape).unwrap();
+    let w = graph.parameter("w", &[4, 4]).unwrap();
+    let unread = graph.parameter("unread", &[4, 4]).unwrap();
+    let gemm = net2net_core::ops::Gemm::default;
+    let a = graph.node("a", gemm(), &[x, w]).unwrap();
+    let b = graph.node("b", gemm(), &[a, w]).unwrap();
+    graph.node("unused", gemm(), &[b, unread]).unwrap();
+    graph.output(b);
+    graph.output(w);
+    let graph = &graph;
+    let counting = Counting(initialize(graph, 5), Mutex::default());
+    let input = [0.5; 8];
+    let mut cx = Context::new(1).unwrap();
+    let outputs = evaluate(&mut cx, graph, &counting, 2, &[&input]).unwrap();
+    assert_eq!(*counting.1.lock().unwrap(), ["w"]);
+    let w = counting.0.get("w").unwrap();
+    assert_eq!(outputs[1], w.data());
+    let wide = evaluate(
+        &mut Context::new(1).unwrap(),
+        graph,
+        &Widened(&counting),
+        2,
+        &[&[0.5; 8]],
+    );
+    let wide = wide.unwrap();
+    let close = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() < 1e-5;
+    assert!(outputs[0].iter().zip(&wide[0]).all(close));
+}
