@@ -241,11 +241,15 @@ pub(crate) struct GrowArgs {
     #[command(flatten)]
     pub(crate) wanted: Wanted,
     /// Grow by a plan that `net2net plan` wrote
-    #[arg(long, value_name = "PLAN", conflicts_with_all = ["wider", "widen", "params", "flops", "deeper", "spaces", "kernel", "round_to"])]
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["wider", "widen", "params", "flops", "deeper", "spaces", "kernel", "round_to", "copy", "branch", "enlarge", "classes", "features"])]
     pub(crate) plan: Option<PathBuf>,
     /// Also grow a PyTorch state dict (safetensors) whose names are the model's
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
     pub(crate) state_dict: Vec<PathBuf>,
+    /// Also grow the state of its optimizer (safetensors): SGD's momentum and Adam's moments, named
+    /// PARAMETER.momentum_buffer, PARAMETER.exp_avg and PARAMETER.exp_avg_sq
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
+    pub(crate) optimizer: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) proof: Proof,
     /// Overwrite the output if it is there
@@ -261,7 +265,8 @@ Examples:
   net2net grow model.onnx --wider 1.5 -o bigger.onnx
   net2net grow model.onnx --widen layer1.0.conv1=24 \"layer2.*=48\" -o bigger.onnx
   net2net grow model.onnx --deeper \"layer3.*\" -o deeper.onnx
-  net2net grow model.onnx --params 2x --round-to 8 -o bigger.onnx
+  net2net grow model.onnx --deeper 2x --params 4x --round-to 8 -o bigger.onnx
+  net2net grow model.onnx --classes 12 --features 4 -o more.onnx
   net2net grow model.onnx --wider 2 -o bigger.onnx --state-dict old.safetensors new.safetensors";
 
 /// Write a plan: which spaces widen by which map, which layers are inserted. It is JSON, can be

@@ -46,7 +46,8 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         }
         None => planned(&model, &args.wanted, threads, batch, &inputs)?,
     };
-    model.check_memory(&growth, !args.state_dict.is_empty())?;
+    let beside = !args.state_dict.is_empty() || !args.optimizer.is_empty();
+    model.check_memory(&growth, beside)?;
     let growth = Arc::new(growth);
     let what = format!("{batch} random samples");
     let mut watch = Watch::new(start);
@@ -65,6 +66,9 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     watch.proved();
     if let [old, new] = &args.state_dict[..] {
         state_dict::grow(&model, &growth, old, new)?;
+    }
+    if let [old, new] = &args.optimizer[..] {
+        state_dict::grow_optimizer(&model, &growth, old, new)?;
     }
     grown.put(&args.output)?;
     watch.written();
@@ -208,19 +212,27 @@ fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
             args.model.display()
         );
     }
-    let written = args.state_dict.get(1).into_iter().chain([&args.output]);
-    for path in written {
+    let beside = [&args.state_dict, &args.optimizer];
+    let written = beside.into_iter().filter_map(|pair| pair.get(1));
+    for path in written.chain([&args.output]) {
         if path.exists() && !args.force {
             bail!("{} is there already; --force overwrites it", path.display());
         }
         folder_of(path)?;
     }
-    if let [old, new] = &args.state_dict[..]
-        && (same(old, new) || same(old, &args.output) || *new == args.output)
-    {
-        bail!("{} would be written over; name another file", new.display());
+    for pair in beside {
+        if let [old, new] = &pair[..]
+            && (same(old, new) || same(old, &args.output) || *new == args.output)
+        {
+            bail!("{} would be written over; name another file", new.display());
+        }
     }
-    Ok(())
+    match beside {
+        [first, second] if first.get(1).is_some() && first.get(1) == second.get(1) => {
+            bail!("--state-dict and --optimizer would write the same file")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a file in a folder that is not there.

@@ -11,6 +11,7 @@ use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
 use net2net_core::weights::{Source, Tensor, Weights, WeightsError, normal, stream};
 use net2net_onnx::export::export_streaming;
+use net2net_onnx::import::Stored;
 use net2net_onnx::{Document, FileSource, Imported, OnnxError, Staged};
 
 use crate::machine;
@@ -95,6 +96,39 @@ impl Model {
         match &self.origin {
             Origin::Onnx(parts) => Ok(parts.1.weights(&parts.0)?),
             Origin::Checkpoint(checkpoint) => Ok(checkpoint.weights.clone()),
+        }
+    }
+
+    /// A parameter's tensor laid out as the graph has it, from how the file has it.
+    pub(crate) fn laid_out(
+        &self,
+        name: &str,
+        sizes: &[usize],
+        numbers: Vec<f32>,
+    ) -> (Vec<usize>, Vec<f32>) {
+        match self.stored(name) {
+            Some(stored) if stored.rank() == sizes.len() => stored.turn(sizes, numbers),
+            _ => (sizes.to_vec(), numbers),
+        }
+    }
+
+    /// The same backwards.
+    pub(crate) fn as_stored(
+        &self,
+        name: &str,
+        sizes: &[usize],
+        numbers: Vec<f32>,
+    ) -> (Vec<usize>, Vec<f32>) {
+        match self.stored(name) {
+            Some(stored) => stored.turn_back(sizes, numbers),
+            None => (sizes.to_vec(), numbers),
+        }
+    }
+
+    fn stored(&self, name: &str) -> Option<&Stored> {
+        match &self.origin {
+            Origin::Onnx(parts) => parts.1.parameters.get(name),
+            Origin::Checkpoint(_) => None,
         }
     }
 

@@ -170,6 +170,20 @@ impl Growth {
         self.stages.extend(next.stages);
     }
 
+    /// The node's value or parameter of the old graph that a new one of a copied block stands for,
+    /// back through all steps; `None` for everything else.
+    pub fn copied_from<'g>(&'g self, name: &'g str) -> Option<&'g str> {
+        let mut now = name;
+        let mut found = false;
+        for stage in self.stages.iter().rev() {
+            if let Some(origin) = stage.copied.get(now) {
+                now = origin;
+                found = true;
+            }
+        }
+        found.then_some(now)
+    }
+
     /// The passes in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages

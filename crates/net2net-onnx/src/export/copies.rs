@@ -11,24 +11,13 @@ use crate::import::{Imported, Link, Place, Stored};
 use crate::proto::{NodeProto, TensorProto};
 use crate::tensor;
 
-/// What a name of the grown graph was copied from, back through all steps: `None` if it is no copy.
-fn source<'g>(growth: &'g Growth, name: &'g str) -> Option<&'g str> {
-    let mut now = name;
-    let mut found = false;
-    for stage in growth.stages().iter().rev() {
-        if let Some(origin) = stage.copied.get(now) {
-            now = origin;
-            found = true;
-        }
-    }
-    found.then_some(now)
-}
-
 /// New parameters that the document does not get, since they are computed from constants and the
 /// copy reads what its original does.
 pub(super) fn shared<'g>(imported: &Imported, growth: &'g Growth) -> BTreeSet<&'g str> {
     let folded = |name: &&str| {
-        let stored = source(growth, name).and_then(|of| imported.parameters.get(of));
+        let stored = growth
+            .copied_from(name)
+            .and_then(|of| imported.parameters.get(of));
         stored.is_some_and(|stored| matches!(stored.place, Place::Folded(..)))
     };
     let graph = growth.graph();
@@ -49,7 +38,7 @@ impl Writer<'_> {
 
     /// The place in the document of the parameter that a new one is a copy of.
     pub(super) fn copied_from(&self, name: &str) -> Option<&'_ Stored> {
-        self.imported.parameters.get(source(self.growth, name)?)
+        self.imported.parameters.get(self.growth.copied_from(name)?)
     }
 
     /// States a parameter that the document does not have.
@@ -103,7 +92,7 @@ impl Writer<'_> {
     ) -> Result<Option<Option<NodeProto>>, OnnxError> {
         let (old, new) = (&self.imported.graph, self.growth.graph());
         let name = new.node_name(after);
-        let Some(original) = source(self.growth, name) else {
+        let Some(original) = self.growth.copied_from(name) else {
             return Ok(None);
         };
         let mut renamed = self.renamed.iter();

@@ -280,6 +280,11 @@ impl Stored {
         Ok(self.turn(&sizes, numbers))
     }
 
+    /// The number of axes of the tensor.
+    pub fn rank(&self) -> usize {
+        self.perm.len()
+    }
+
     /// Whether the parameter's axes are those of the tensor.
     pub(crate) fn is_as_stored(&self) -> bool {
         let in_order = self.perm.iter().enumerate().all(|(to, from)| to == *from);
@@ -315,7 +320,7 @@ impl Stored {
     }
 
     /// The parameter's sizes and numbers from the tensor's.
-    fn turn<T: Copy>(&self, sizes: &[usize], numbers: Vec<T>) -> (Vec<usize>, Vec<T>) {
+    pub fn turn<T: Copy>(&self, sizes: &[usize], numbers: Vec<T>) -> (Vec<usize>, Vec<T>) {
         let (turned, numbers) = permute(sizes, numbers, &self.perm);
         let kept = self.perm.iter().zip(turned);
         let kept = kept.filter(|(axis, _)| !self.dropped.contains(axis));
@@ -323,11 +328,7 @@ impl Stored {
     }
 
     /// The tensor's sizes and numbers from the parameter's: [`Stored::turn`] backwards.
-    pub(crate) fn turn_back<T: Copy>(
-        &self,
-        sizes: &[usize],
-        numbers: Vec<T>,
-    ) -> (Vec<usize>, Vec<T>) {
+    pub fn turn_back<T: Copy>(&self, sizes: &[usize], numbers: Vec<T>) -> (Vec<usize>, Vec<T>) {
         permute(&self.with_dropped(sizes), numbers, &self.inverse())
     }
 

@@ -17,7 +17,7 @@ use net2net_onnx::proto::{
 use super::{run, text};
 
 /// An initialiser with numbers that follow from its name.
-fn tensor(name: &str, dims: &[i64], seed: u64) -> TensorProto {
+pub fn tensor(name: &str, dims: &[i64], seed: u64) -> TensorProto {
     let mut random = net2net_core::weights::stream(seed, name);
     let count: i64 = dims.iter().product();
     let numbers = (0..count).map(|_| net2net_core::weights::normal(&mut random) as f32);
@@ -31,7 +31,7 @@ fn tensor(name: &str, dims: &[i64], seed: u64) -> TensorProto {
     }
 }
 
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+pub fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     let transposed = AttributeProto {
         name: Some("transB".to_owned()),
         r#type: Some(2),
@@ -53,7 +53,7 @@ fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
 }
 
 /// `[N, size]`, or no shape at all.
-fn value(name: &str, size: Option<i64>) -> ValueInfoProto {
+pub fn value(name: &str, size: Option<i64>) -> ValueInfoProto {
     let open = Dimension {
         dim_param: Some("N".to_owned()),
         ..Dimension::default()
@@ -78,7 +78,7 @@ fn value(name: &str, size: Option<i64>) -> ValueInfoProto {
 }
 
 /// Writes a network of two hidden layers.
-fn write_model(path: &Path, seed: u64, hidden: i64) {
+pub fn write_model(path: &Path, seed: u64, hidden: i64) {
     let graph = GraphProto {
         name: Some("small".to_owned()),
         input: vec![value("x", Some(5))],
@@ -100,6 +100,11 @@ fn write_model(path: &Path, seed: u64, hidden: i64) {
         ],
         ..GraphProto::default()
     };
+    save(path, graph);
+}
+
+/// Writes a graph as a model.
+pub fn save(path: &Path, graph: GraphProto) {
     let model = ModelProto {
         ir_version: Some(8),
         opset_import: vec![OperatorSetIdProto {
@@ -124,7 +129,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// Runs a command line that must succeed; returns what it prints.
-fn done(folder: &Path, line: &str) -> String {
+pub fn done(folder: &Path, line: &str) -> String {
     let arguments: Vec<&str> = line.split_whitespace().collect();
     let output = run(folder, &arguments);
     assert!(output.status.success(), "{line}: {}", text(&output.stderr));
@@ -132,7 +137,7 @@ fn done(folder: &Path, line: &str) -> String {
 }
 
 /// Runs a command line that must fail with a code and say each of these.
-fn fails(folder: &Path, line: &str, code: i32, said: &[&str]) {
+pub fn fails(folder: &Path, line: &str, code: i32, said: &[&str]) {
     let arguments: Vec<&str> = line.split_whitespace().collect();
     let output = run(folder, &arguments);
     let error = text(&output.stderr);

@@ -6,6 +6,7 @@
 mod onnxruntime;
 
 mod growing;
+mod state;
 
 use std::fs;
 use std::path::Path;
