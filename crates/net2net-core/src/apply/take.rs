@@ -3,7 +3,7 @@
 use net2net_kernels::Real;
 
 use crate::dims::AxisMap;
-use crate::weights::{Tensor, in_parts};
+use crate::weights::Tensor;
 
 /// Shorter slices are gone through together with their neighbours.
 const SLICE_MIN: usize = 8;
@@ -23,29 +23,29 @@ pub(super) fn take_all<T: Real>(old: &Tensor<T>, maps: &[AxisMap]) -> Tensor<T> 
     };
     let map = &maps[last];
     let (width, read) = (map.source.len(), old.shape()[last] * inner);
-    let mut tensor = Tensor::full(&shape, T::zero());
-    if inner >= SLICE_MIN {
-        in_parts(tensor.data_mut(), inner, |first, part| {
-            let mut factors = Vec::new();
-            for (number, slice) in (first..).zip(part.chunks_exact_mut(inner)) {
-                let (row, position) = (number / width, number % width);
-                let from = outer.find(row, &mut factors) * read;
-                let from = from + map.source[position] as usize * inner;
-                push(&mut factors, map.factor[position]);
-                scale(&old.data()[from..][..inner], &factors, slice);
-            }
-        });
-        return tensor;
-    }
-    let line = Line::new(map, inner);
-    in_parts(tensor.data_mut(), width * inner, |first, part| {
-        let mut factors = Vec::new();
-        for (row, to) in (first..).zip(part.chunks_exact_mut(width * inner)) {
-            let from = outer.find(row, &mut factors) * read;
-            line.take(&old.data()[from..][..read], &factors, to);
+    let rows: usize = shape[..last].iter().product();
+    let mut data = Vec::with_capacity(rows * width * inner);
+    let mut factors = Vec::new();
+    let line = (inner < SLICE_MIN).then(|| Line::new(map, inner));
+    for row in 0..rows {
+        let from = outer.find(row, &mut factors) * read;
+        let source = &old.data()[from..][..read];
+        if let Some(line) = &line {
+            line.take(source, &factors, &mut data);
+            continue;
         }
-    });
-    tensor
+        let shared = factors.len();
+        for (position, factor) in map.source.iter().zip(&map.factor) {
+            factors.truncate(shared);
+            push(&mut factors, *factor);
+            scale(
+                &source[*position as usize * inner..][..inner],
+                &factors,
+                &mut data,
+            );
+        }
+    }
+    Tensor::filled(shape, data)
 }
 
 /// The axes before the last one that is mapped.
@@ -78,13 +78,13 @@ fn push<T: Real>(factors: &mut Vec<T>, factor: f64) {
     }
 }
 
-fn scale<T: Real>(from: &[T], factors: &[T], to: &mut [T]) {
-    let pairs = to.iter_mut().zip(from);
+/// Adds elements, all of which are multiplied by all of the factors.
+fn scale<T: Real>(from: &[T], factors: &[T], to: &mut Vec<T>) {
     match *factors {
-        [] => to.copy_from_slice(from),
-        [a] => pairs.for_each(|(to, from)| *to = *from * a),
-        [a, b] => pairs.for_each(|(to, from)| *to = *from * a * b),
-        _ => pairs.for_each(|(to, from)| *to = factors.iter().fold(*from, |x, f| x * *f)),
+        [] => to.extend_from_slice(from),
+        [a] => to.extend(from.iter().map(|x| *x * a)),
+        [a, b] => to.extend(from.iter().map(|x| *x * a * b)),
+        _ => to.extend(from.iter().map(|x| factors.iter().fold(*x, |x, f| x * *f))),
     }
 }
 
@@ -116,20 +116,16 @@ impl<T: Real> Line<T> {
         }
     }
 
-    /// Fills a new row from an old one, all of which is also multiplied by `outer`.
-    fn take(&self, row: &[T], outer: &[T], to: &mut [T]) {
+    /// Adds a new row made from an old one, all of which is also multiplied by `outer`.
+    fn take(&self, row: &[T], outer: &[T], to: &mut Vec<T>) {
         for (at, from, len) in &self.runs {
-            let own = &self.factors[*at..][..*len];
-            let pairs = to[*at..][..*len]
-                .iter_mut()
-                .zip(&row[*from..][..*len])
-                .zip(own);
+            let pairs = row[*from..][..*len]
+                .iter()
+                .zip(&self.factors[*at..][..*len]);
             match *outer {
-                [] => pairs.for_each(|((to, from), f)| *to = *from * *f),
-                [a] => pairs.for_each(|((to, from), f)| *to = *from * a * *f),
-                _ => pairs.for_each(|((to, from), f)| {
-                    *to = outer.iter().fold(*from, |x, f| x * *f) * *f;
-                }),
+                [] => to.extend(pairs.map(|(x, own)| *x * *own)),
+                [a] => to.extend(pairs.map(|(x, own)| *x * a * *own)),
+                _ => to.extend(pairs.map(|(x, own)| outer.iter().fold(*x, |x, f| x * *f) * *own)),
             }
         }
     }

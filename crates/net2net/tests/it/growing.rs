@@ -446,7 +446,11 @@ fn requests_that_cannot_be_met_say_what_can() {
     grow("--widen first=100000000", 1, &["`h1`", "100000000"]);
     let both = "--widen first=16000000 second=16000000";
     grow(both, 1, &["`second.weight` would have 256000000000000"]);
-    grow("--wider 2 --round-to 18446744073709551615", 1, &["16777216"]);
+    grow(
+        "--wider 2 --round-to 18446744073709551615",
+        1,
+        &["16777216"],
+    );
     grow("--spaces first", 1, &["--wider, --params or --flops"]);
     grow("--wider 1", 1, &["above 1"]);
     grow("--wider 0.5", 1, &["above 1"]);
