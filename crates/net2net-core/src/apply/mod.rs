@@ -16,7 +16,7 @@ use net2net_kernels::Real;
 use thiserror::Error;
 
 pub use rewrite::{Fresh, Lift, Origin};
-pub use source::GrownSource;
+pub use source::{GrownSource, WideGrownSource};
 pub(crate) use widen::resized;
 
 use crate::dims::Refusal;

@@ -9,10 +9,11 @@ use crate::weights::Tensor;
 const SLICE_MIN: usize = 8;
 
 /// Copies slices along all axes: each element times the factors of its positions, in the order of
-/// the axes and rounded after each, as if one axis were taken after the other.
-pub(super) fn take_all<T: Real>(old: &Tensor<T>, maps: &[AxisMap]) -> Tensor<T> {
+/// the axes and rounded after each, as if one axis were taken after the other. Numbers of another
+/// precision are converted first.
+pub(super) fn take_all<S: Real, T: Real>(old: &Tensor<S>, maps: &[AxisMap]) -> Tensor<T> {
     let Some(last) = maps.iter().rposition(|map| !map.is_identity()) else {
-        return old.clone();
+        return old.cast();
     };
     let inner: usize = old.shape()[last + 1..].iter().product();
     let mut shape: Vec<usize> = maps.iter().map(|map| map.source.len()).collect();
@@ -79,12 +80,13 @@ fn push<T: Real>(factors: &mut Vec<T>, factor: f64) {
 }
 
 /// Adds elements, all of which are multiplied by all of the factors.
-fn scale<T: Real>(from: &[T], factors: &[T], to: &mut Vec<T>) {
+fn scale<S: Real, T: Real>(from: &[S], factors: &[T], to: &mut Vec<T>) {
+    let from = from.iter().map(|x| T::from_f64((*x).to_f64()));
     match *factors {
-        [] => to.extend_from_slice(from),
-        [a] => to.extend(from.iter().map(|x| *x * a)),
-        [a, b] => to.extend(from.iter().map(|x| *x * a * b)),
-        _ => to.extend(from.iter().map(|x| factors.iter().fold(*x, |x, f| x * *f))),
+        [] => to.extend(from),
+        [a] => to.extend(from.map(|x| x * a)),
+        [a, b] => to.extend(from.map(|x| x * a * b)),
+        _ => to.extend(from.map(|x| factors.iter().fold(x, |x, f| x * *f))),
     }
 }
 
@@ -117,15 +119,15 @@ impl<T: Real> Line<T> {
     }
 
     /// Adds a new row made from an old one, all of which is also multiplied by `outer`.
-    fn take(&self, row: &[T], outer: &[T], to: &mut Vec<T>) {
+    fn take<S: Real>(&self, row: &[S], outer: &[T], to: &mut Vec<T>) {
         for (at, from, len) in &self.runs {
-            let pairs = row[*from..][..*len]
-                .iter()
-                .zip(&self.factors[*at..][..*len]);
+            let numbers = row[*from..][..*len].iter();
+            let numbers = numbers.map(|x| T::from_f64((*x).to_f64()));
+            let pairs = numbers.zip(&self.factors[*at..][..*len]);
             match *outer {
-                [] => to.extend(pairs.map(|(x, own)| *x * *own)),
-                [a] => to.extend(pairs.map(|(x, own)| *x * a * *own)),
-                _ => to.extend(pairs.map(|(x, own)| outer.iter().fold(*x, |x, f| x * *f) * *own)),
+                [] => to.extend(pairs.map(|(x, own)| x * *own)),
+                [a] => to.extend(pairs.map(|(x, own)| x * a * *own)),
+                _ => to.extend(pairs.map(|(x, own)| outer.iter().fold(x, |x, f| x * *f) * *own)),
             }
         }
     }

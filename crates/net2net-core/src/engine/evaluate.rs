@@ -11,8 +11,8 @@ use super::program::{CompileError, Program};
 use crate::graph::{Graph, ValueId};
 use crate::weights::{Source, Tensor, WeightsError, in_turns};
 
-/// Networks of fewer parameters are read on one thread.
-const SMALL: usize = 1 << 20;
+/// Networks whose parameters have fewer elements on average are read on one thread.
+const SMALL: usize = 1 << 14;
 
 /// Runs a graph once in evaluation mode on row-major or channels-last inputs (see [`Program`]),
 /// and returns its outputs, row-major.
@@ -35,7 +35,7 @@ pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
     let elements = order
         .iter()
         .map(|i| graph.get(parameters[*i]).shape.elements(1));
-    let threads = match elements.fold(0, usize::saturating_add) {
+    let threads = match elements.fold(0, usize::saturating_add) / order.len().max(1) {
         0..SMALL => 1,
         _ => cx.threads(),
     };
