@@ -301,7 +301,7 @@ pub fn prove(
     let mut wide = Context::<f64>::new(threads).map_err(threads_error)?;
     let wide_weights = Widened(weights);
     let outputs = evaluate(&mut wide, graph, &wide_weights, batch, &wide_inputs)?;
-    let grown = (growth.graph(), &growth.source(&wide_weights));
+    let grown = (growth.graph(), &growth.wide_source(weights));
     let double = compare_with(&mut wide, graph, &outputs, grown, batch, &wide_inputs)?;
     let evidence = judge(plan, single, double, what)?;
     Ok(Proof { evidence, outputs })

@@ -11,7 +11,7 @@ use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub use source::{Source, Widened, in_parts};
+pub use source::{Source, Widened, in_turns};
 
 use crate::graph::Graph;
 use crate::ops::Role;
@@ -86,6 +86,12 @@ impl<T: Real> Tensor<T> {
             shape: shape.to_vec(),
             data: vec![value; shape.iter().product()],
         }
+    }
+
+    /// A tensor of numbers that fill it.
+    pub(crate) fn filled(shape: Vec<usize>, data: Vec<T>) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), data.len());
+        Tensor { shape, data }
     }
 
     /// The sizes of the axes.

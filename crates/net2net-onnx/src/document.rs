@@ -41,7 +41,11 @@ pub struct External {
 
 /// What makes the tensors that are no more than stated so far.
 #[derive(Clone)]
-pub(crate) struct Unmade(pub(crate) Arc<dyn Maker>);
+pub(crate) struct Unmade {
+    pub(crate) maker: Arc<dyn Maker>,
+    /// On how many threads.
+    pub(crate) threads: usize,
+}
 
 /// See [`Unmade`].
 pub(crate) trait Maker: Send + Sync {
@@ -113,7 +117,7 @@ impl External {
         let location = entry("location").unwrap_or_default();
         if let (UNMADE, Some(unmade)) = (location, &self.unmade) {
             let parameter = entry("parameter").unwrap_or_default();
-            return unmade.0.bytes(parameter, tensor::dtype(tensor)?);
+            return unmade.maker.bytes(parameter, tensor::dtype(tensor)?);
         }
         let file = self
             .files

@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use net2net_core::weights::in_turns;
 use prost::Message;
 use prost::bytes::Bytes;
 use tempfile::NamedTempFile;
@@ -79,8 +80,10 @@ impl Document {
         let mut model = self.model.clone();
         let mut at = 0usize;
         let graph = model.graph.get_or_insert_default();
-        visit_mut(graph, &mut |tensor| {
-            let Some(bytes) = tensor::payload(tensor, &self.external)? else {
+        let unmade = self.graph().initializer.iter();
+        let unmade: Vec<&TensorProto> = unmade.filter(|t| tensor::is_unmade(t)).collect();
+        let mut place = |tensor: &mut TensorProto, next: &mut Next<'_>| {
+            let Some(bytes) = payload(tensor, &self.external, next)? else {
                 return Ok(());
             };
             if bytes.len() < EXTERNAL_BYTES_MIN {
@@ -109,8 +112,37 @@ impl Document {
                 })
                 .collect();
             Ok(())
+        };
+        made_in_turns(&unmade, &self.external, |next| {
+            visit_mut(graph, &mut |tensor| place(tensor, next))
         })?;
         Ok(model)
+    }
+}
+
+/// What gives the bytes of the next tensor that was still to be made.
+type Next<'a> = dyn FnMut() -> Option<Result<Option<Bytes>, OnnxError>> + 'a;
+
+/// Makes tensors ahead of those who write them.
+fn made_in_turns<O>(
+    tensors: &[&TensorProto],
+    external: &External,
+    write: impl FnOnce(&mut Next<'_>) -> O,
+) -> O {
+    let threads = external.unmade.as_ref().map_or(1, |unmade| unmade.threads);
+    let make = |at: usize| tensor::payload(tensors[at], external);
+    in_turns(tensors.len(), threads, make, write)
+}
+
+/// The bytes of a tensor: those that are still to be made come in their order.
+fn payload(
+    tensor: &TensorProto,
+    external: &External,
+    next: &mut Next<'_>,
+) -> Result<Option<Bytes>, OnnxError> {
+    match tensor::is_unmade(tensor) {
+        true => next().unwrap_or(Ok(None)),
+        false => tensor::payload(tensor, external),
     }
 }
 
@@ -268,28 +300,29 @@ impl<'a> Inline<'a> {
         put(file, &self.before.encode_to_vec())?;
         put(file, &key(GRAPH_KEY, self.graph_bytes()))?;
         put(file, &self.graph_before.encode_to_vec())?;
-        for piece in &self.tensors {
-            put(file, &key(INITIALIZER_KEY, piece.bytes()))?;
-            let Some(length) = piece.raw else {
-                put(file, &piece.tensor.encode_to_vec())?;
-                continue;
-            };
-            put(file, &piece.before.encode_to_vec())?;
-            put(file, &key(RAW_KEY, length))?;
-            let bytes = tensor::payload(piece.tensor, external)?.unwrap_or_default();
-            if bytes.len() != length {
-                return Err(OnnxError::Export {
-                    name: piece.tensor.name().to_owned(),
-                    why: format!(
-                        "{} bytes were made, and {length} were expected",
-                        bytes.len()
-                    ),
-                });
+        let unmade = self.tensors.iter().map(|piece| piece.tensor);
+        let unmade: Vec<&TensorProto> = unmade.filter(|t| tensor::is_unmade(t)).collect();
+        made_in_turns(&unmade, external, |next| {
+            for piece in &self.tensors {
+                put(file, &key(INITIALIZER_KEY, piece.bytes()))?;
+                let Some(length) = piece.raw else {
+                    put(file, &piece.tensor.encode_to_vec())?;
+                    continue;
+                };
+                put(file, &piece.before.encode_to_vec())?;
+                put(file, &key(RAW_KEY, length))?;
+                let bytes = payload(piece.tensor, external, next)?.unwrap_or_default();
+                if bytes.len() != length {
+                    let (name, made) = (piece.tensor.name().to_owned(), bytes.len());
+                    let why = format!("{made} bytes were made, and {length} were expected");
+                    return Err(OnnxError::Export { name, why });
+                }
+                put(file, &bytes)?;
+                external.release(&bytes);
+                put(file, &piece.after.encode_to_vec())?;
             }
-            put(file, &bytes)?;
-            external.release(&bytes);
-            put(file, &piece.after.encode_to_vec())?;
-        }
+            Ok(())
+        })?;
         put(file, &self.graph_after.encode_to_vec())?;
         put(file, &self.after.encode_to_vec())
     }

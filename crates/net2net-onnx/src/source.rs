@@ -9,7 +9,7 @@ use prost::bytes::Bytes;
 
 use crate::document::{Document, Maker};
 use crate::error::OnnxError;
-use crate::import::Imported;
+use crate::import::{Imported, Stored};
 use crate::tensor::{self, Dtype};
 
 /// The parameters of a document in f32. Each is read from the file when it is asked for; nothing is
@@ -25,22 +25,33 @@ impl<'a> FileSource<'a> {
     pub fn new(document: &'a Document, imported: &'a Imported) -> Self {
         FileSource { document, imported }
     }
+
+    fn stored(&self, name: &str) -> Result<&'a Stored, WeightsError> {
+        let stored = self.imported.parameters.get(name);
+        stored.ok_or_else(|| WeightsError::Missing {
+            name: name.to_owned(),
+        })
+    }
 }
 
 impl Source<f32> for FileSource<'_> {
     fn tensor(&self, name: &str) -> Result<Cow<'_, Tensor<f32>>, WeightsError> {
-        let stored = self.imported.parameters.get(name);
-        let stored = stored.ok_or_else(|| WeightsError::Missing {
-            name: name.to_owned(),
-        })?;
-        let (sizes, numbers) =
-            stored
-                .read_floats(self.document)
-                .map_err(|error| WeightsError::Unreadable {
-                    name: name.to_owned(),
-                    why: error.to_string(),
-                })?;
+        let read = self.stored(name)?.read_floats(self.document);
+        let (sizes, numbers) = read.map_err(|error| unreadable(name, &error))?;
         Tensor::new(sizes, numbers).map(Cow::Owned)
+    }
+
+    fn wide(&self, name: &str) -> Result<Tensor<f64>, WeightsError> {
+        let read = self.stored(name)?.read_wide_floats(self.document);
+        let (sizes, numbers) = read.map_err(|error| unreadable(name, &error))?;
+        Tensor::new(sizes, numbers)
+    }
+}
+
+fn unreadable(name: &str, error: &OnnxError) -> WeightsError {
+    WeightsError::Unreadable {
+        name: name.to_owned(),
+        why: error.to_string(),
     }
 }
 
@@ -73,6 +84,6 @@ impl Maker for GrownMaker {
             Some(stored) => stored.turn_back(&sizes, tensor.into_data()).1,
             None => tensor.into_data(),
         };
-        Ok(tensor::floats_to_bytes(&numbers, dtype))
+        Ok(tensor::floats_to_bytes(numbers, dtype))
     }
 }

@@ -2,7 +2,6 @@
 
 use half::{bf16, f16};
 use net2net_core::graph::MAX_ELEMENTS;
-use net2net_core::weights::in_parts;
 use prost::bytes::Bytes;
 
 use crate::document::{External, UNMADE};
@@ -135,20 +134,30 @@ pub fn reals(tensor: &TensorProto, external: &External) -> Result<Vec<f64>, Onnx
 /// The numbers of a tensor as f32, to which those of wider types are rounded. The memory in which
 /// they were read from a file is given back.
 pub fn floats(tensor: &TensorProto, external: &External) -> Result<Vec<f32>, OnnxError> {
+    converted(tensor, external, |x| x, |x| x as f32)
+}
+
+/// The same numbers, rounded to f32, as f64.
+pub fn wide_floats(tensor: &TensorProto, external: &External) -> Result<Vec<f64>, OnnxError> {
+    converted(tensor, external, f64::from, |x| f64::from(x as f32))
+}
+
+fn converted<T>(
+    tensor: &TensorProto,
+    external: &External,
+    narrow: impl Fn(f32) -> T,
+    wide: impl Fn(f64) -> T,
+) -> Result<Vec<T>, OnnxError> {
     let (dtype, (_, count)) = (dtype(tensor)?, sizes(tensor)?);
     let bytes = payload(tensor, external)?;
     let numbers = match &bytes {
         Some(bytes) if dtype == Dtype::F32 && Some(bytes.len()) == count.checked_mul(4) => {
-            let words = bytes.as_chunks::<4>().0;
-            let mut numbers = vec![0.0; count];
-            in_parts(&mut numbers, 1, |first, part| {
-                for (to, from) in part.iter_mut().zip(&words[first..]) {
-                    *to = f32::from_le_bytes(*from);
-                }
-            });
-            numbers
+            let words = bytes.as_chunks::<4>().0.iter();
+            words
+                .map(|word| narrow(f32::from_le_bytes(*word)))
+                .collect()
         }
-        _ => reals(tensor, external)?.iter().map(|x| *x as f32).collect(),
+        _ => reals(tensor, external)?.into_iter().map(wide).collect(),
     };
     if let Some(bytes) = bytes {
         external.release(&bytes);
@@ -261,19 +270,21 @@ pub fn to_bytes(numbers: impl Iterator<Item = f64>, dtype: Dtype) -> Bytes {
     Bytes::from(bytes)
 }
 
-/// The same of single floats.
-pub fn floats_to_bytes(numbers: &[f32], dtype: Dtype) -> Bytes {
-    if dtype != Dtype::F32 {
-        return to_bytes(numbers.iter().map(|x| f64::from(*x)), dtype);
+/// Single floats as bytes of a type. Those that stay what they are, are not copied.
+pub fn floats_to_bytes(numbers: Vec<f32>, dtype: Dtype) -> Bytes {
+    if dtype != Dtype::F32 || cfg!(target_endian = "big") {
+        return to_bytes(numbers.into_iter().map(f64::from), dtype);
     }
-    let mut bytes = vec![0; numbers.len() * 4];
-    in_parts(&mut bytes, 4, |first, part| {
-        let words = part.as_chunks_mut::<4>().0;
-        for (to, from) in words.iter_mut().zip(&numbers[first..]) {
-            *to = from.to_le_bytes();
-        }
-    });
-    Bytes::from(bytes)
+    Bytes::from_owner(Floats(numbers))
+}
+
+/// Numbers in memory as the bytes that they are there.
+struct Floats(Vec<f32>);
+
+impl AsRef<[u8]> for Floats {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
 }
 
 /// Whether a tensor is no more than stated by [`unmade`].

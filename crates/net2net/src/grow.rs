@@ -56,7 +56,7 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         graph, &plan, &growth, &model, threads, batch, &inputs, &what,
     )?;
     watch.proved();
-    let grown = model.grown(&plan, &growth, &args.output)?;
+    let grown = model.grown(&plan, &growth, &args.output, threads)?;
     watch.written();
     // What is in the file is what people go on with, so it is run too.
     let seed = args.wanted.seed;

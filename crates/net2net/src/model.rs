@@ -39,6 +39,13 @@ impl Source<f32> for Model {
             Origin::Checkpoint(checkpoint) => checkpoint.weights.tensor(name),
         }
     }
+
+    fn wide(&self, name: &str) -> Result<Tensor<f64>, WeightsError> {
+        match &self.origin {
+            Origin::Onnx(parts) => FileSource::new(&parts.0, &parts.1).wide(name),
+            Origin::Checkpoint(checkpoint) => checkpoint.weights.wide(name),
+        }
+    }
 }
 
 /// A grown model that is not yet where it is to be.
@@ -207,10 +214,16 @@ impl Model {
 
     /// The grown model, as it will be in a file. An ONNX model is written beside `path` and read
     /// again; its parameters grow one by one.
-    pub(crate) fn grown(&self, plan: &Plan, growth: &Arc<Growth>, path: &Path) -> Result<Grown> {
+    pub(crate) fn grown(
+        &self,
+        plan: &Plan,
+        growth: &Arc<Growth>,
+        path: &Path,
+        threads: usize,
+    ) -> Result<Grown> {
         match &self.origin {
             Origin::Onnx(parts) => {
-                let staged = export_streaming(parts, plan, growth)?.stage(path)?;
+                let staged = export_streaming(parts, plan, growth, threads)?.stage(path)?;
                 Ok(Grown {
                     model: Model::of(staged.open()?)?,
                     staged: Some(staged),

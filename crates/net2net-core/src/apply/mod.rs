@@ -21,7 +21,7 @@ use thiserror::Error;
 
 pub(crate) use copy::Region;
 pub use rewrite::{Fresh, Lift, Origin};
-pub use source::GrownSource;
+pub use source::{GrownSource, WideGrownSource};
 pub(crate) use widen::resized;
 
 use crate::dims::Refusal;

@@ -91,7 +91,8 @@ impl Fresh {
 
 impl Lift {
     /// A weight, a running statistic or a moving average: copied, with shares where it is read.
-    pub fn weight<T: Real>(&self, old: &Tensor<T>, name: &str) -> Tensor<T> {
+    /// From one precision to another everything but the old numbers is of the new one.
+    pub fn weight<S: Real, T: Real>(&self, old: &Tensor<S>, name: &str) -> Tensor<T> {
         let mut tensor = take_all(old, &self.axes);
         for (axis, noise) in &self.noise {
             self.add_noise(&mut tensor, *axis, noise, name);

@@ -3,16 +3,17 @@
 use net2net_kernels::Real;
 
 use crate::dims::AxisMap;
-use crate::weights::{Tensor, in_parts};
+use crate::weights::Tensor;
 
 /// Shorter slices are gone through together with their neighbours.
 const SLICE_MIN: usize = 8;
 
 /// Copies slices along all axes: each element times the factors of its positions, in the order of
-/// the axes and rounded after each, as if one axis were taken after the other.
-pub(super) fn take_all<T: Real>(old: &Tensor<T>, maps: &[AxisMap]) -> Tensor<T> {
+/// the axes and rounded after each, as if one axis were taken after the other. Numbers of another
+/// precision are converted first.
+pub(super) fn take_all<S: Real, T: Real>(old: &Tensor<S>, maps: &[AxisMap]) -> Tensor<T> {
     let Some(last) = maps.iter().rposition(|map| !map.is_identity()) else {
-        return old.clone();
+        return old.cast();
     };
     let inner: usize = old.shape()[last + 1..].iter().product();
     let mut shape: Vec<usize> = maps.iter().map(|map| map.source.len()).collect();
@@ -23,29 +24,29 @@ pub(super) fn take_all<T: Real>(old: &Tensor<T>, maps: &[AxisMap]) -> Tensor<T> 
     };
     let map = &maps[last];
     let (width, read) = (map.source.len(), old.shape()[last] * inner);
-    let mut tensor = Tensor::full(&shape, T::zero());
-    if inner >= SLICE_MIN {
-        in_parts(tensor.data_mut(), inner, |first, part| {
-            let mut factors = Vec::new();
-            for (number, slice) in (first..).zip(part.chunks_exact_mut(inner)) {
-                let (row, position) = (number / width, number % width);
-                let from = outer.find(row, &mut factors) * read;
-                let from = from + map.source[position] as usize * inner;
-                push(&mut factors, map.factor[position]);
-                scale(&old.data()[from..][..inner], &factors, slice);
-            }
-        });
-        return tensor;
-    }
-    let line = Line::new(map, inner);
-    in_parts(tensor.data_mut(), width * inner, |first, part| {
-        let mut factors = Vec::new();
-        for (row, to) in (first..).zip(part.chunks_exact_mut(width * inner)) {
-            let from = outer.find(row, &mut factors) * read;
-            line.take(&old.data()[from..][..read], &factors, to);
+    let rows: usize = shape[..last].iter().product();
+    let mut data = Vec::with_capacity(rows * width * inner);
+    let mut factors = Vec::new();
+    let line = (inner < SLICE_MIN).then(|| Line::new(map, inner));
+    for row in 0..rows {
+        let from = outer.find(row, &mut factors) * read;
+        let source = &old.data()[from..][..read];
+        if let Some(line) = &line {
+            line.take(source, &factors, &mut data);
+            continue;
         }
-    });
-    tensor
+        let shared = factors.len();
+        for (position, factor) in map.source.iter().zip(&map.factor) {
+            factors.truncate(shared);
+            push(&mut factors, *factor);
+            scale(
+                &source[*position as usize * inner..][..inner],
+                &factors,
+                &mut data,
+            );
+        }
+    }
+    Tensor::filled(shape, data)
 }
 
 /// The axes before the last one that is mapped.
@@ -78,13 +79,14 @@ fn push<T: Real>(factors: &mut Vec<T>, factor: f64) {
     }
 }
 
-fn scale<T: Real>(from: &[T], factors: &[T], to: &mut [T]) {
-    let pairs = to.iter_mut().zip(from);
+/// Adds elements, all of which are multiplied by all of the factors.
+fn scale<S: Real, T: Real>(from: &[S], factors: &[T], to: &mut Vec<T>) {
+    let from = from.iter().map(|x| T::from_f64((*x).to_f64()));
     match *factors {
-        [] => to.copy_from_slice(from),
-        [a] => pairs.for_each(|(to, from)| *to = *from * a),
-        [a, b] => pairs.for_each(|(to, from)| *to = *from * a * b),
-        _ => pairs.for_each(|(to, from)| *to = factors.iter().fold(*from, |x, f| x * *f)),
+        [] => to.extend(from),
+        [a] => to.extend(from.map(|x| x * a)),
+        [a, b] => to.extend(from.map(|x| x * a * b)),
+        _ => to.extend(from.map(|x| factors.iter().fold(x, |x, f| x * *f))),
     }
 }
 
@@ -116,20 +118,16 @@ impl<T: Real> Line<T> {
         }
     }
 
-    /// Fills a new row from an old one, all of which is also multiplied by `outer`.
-    fn take(&self, row: &[T], outer: &[T], to: &mut [T]) {
+    /// Adds a new row made from an old one, all of which is also multiplied by `outer`.
+    fn take<S: Real>(&self, row: &[S], outer: &[T], to: &mut Vec<T>) {
         for (at, from, len) in &self.runs {
-            let own = &self.factors[*at..][..*len];
-            let pairs = to[*at..][..*len]
-                .iter_mut()
-                .zip(&row[*from..][..*len])
-                .zip(own);
+            let numbers = row[*from..][..*len].iter();
+            let numbers = numbers.map(|x| T::from_f64((*x).to_f64()));
+            let pairs = numbers.zip(&self.factors[*at..][..*len]);
             match *outer {
-                [] => pairs.for_each(|((to, from), f)| *to = *from * *f),
-                [a] => pairs.for_each(|((to, from), f)| *to = *from * a * *f),
-                _ => pairs.for_each(|((to, from), f)| {
-                    *to = outer.iter().fold(*from, |x, f| x * *f) * *f;
-                }),
+                [] => to.extend(pairs.map(|(x, own)| x * *own)),
+                [a] => to.extend(pairs.map(|(x, own)| x * a * *own)),
+                _ => to.extend(pairs.map(|(x, own)| outer.iter().fold(x, |x, f| x * *f) * *own)),
             }
         }
     }

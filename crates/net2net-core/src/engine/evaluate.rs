@@ -1,20 +1,25 @@
 //! Running a graph once, with each parameter in memory only while it is read.
 
+use std::borrow::Cow;
+
 use net2net_kernels::Context;
 
 use super::kernel::Mode;
 use super::layout::Layout;
 use super::precision::Precision;
 use super::program::{CompileError, Program};
-use crate::graph::Graph;
-use crate::weights::{Source, WeightsError};
+use crate::graph::{Graph, ValueId};
+use crate::weights::{Source, Tensor, WeightsError, in_turns};
+
+/// Networks whose parameters have fewer elements on average are read on one thread.
+const SMALL: usize = 1 << 14;
 
 /// Runs a graph once in evaluation mode on row-major or channels-last inputs (see [`Program`]),
 /// and returns its outputs, row-major.
 ///
 /// `batch` is the number of samples that each input holds. A parameter is asked for before the
-/// first step that reads it and dropped after the last; those that no output needs are not asked
-/// for.
+/// first step that reads it, up to two ahead if the context has more than one thread, and dropped
+/// after the last; those that no output needs are not asked for.
 pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
     cx: &mut Context<T>,
     graph: &Graph,
@@ -24,59 +29,72 @@ pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
 ) -> Result<Vec<Vec<T>>, CompileError> {
     let (mut program, layouts) = Program::<T>::compile(graph, batch, Mode::Evaluate)?;
     check_inputs(graph, batch, inputs)?;
-    let names: Vec<(&str, Vec<usize>)> = graph
-        .parameters()
-        .map(|id| (graph.get(id).name.as_str(), graph.get(id).shape.at(1)))
-        .collect();
-    let mut values: Vec<Vec<T>> = vec![Vec::new(); names.len()];
-    let load = |cx: &mut Context<T>, values: &mut [Vec<T>], index: usize| {
-        let (name, sizes) = &names[index];
-        values[index] = stored(cx, weights, name, sizes, &layouts[index])?;
-        Ok::<(), WeightsError>(())
+    let parameters: Vec<ValueId> = graph.parameters().collect();
+    let reads = program.parameter_reads(parameters.len());
+    let order: Vec<usize> = reads.order();
+    let elements = order
+        .iter()
+        .map(|i| graph.get(parameters[*i]).shape.elements(1));
+    let threads = match elements.fold(0, usize::saturating_add) / order.len().max(1) {
+        0..SMALL => 1,
+        _ => cx.threads(),
     };
-    let reads = program.parameter_reads(names.len());
-    for (at, step) in reads.steps.iter().enumerate() {
-        for index in &step.first {
-            load(cx, &mut values, *index)?;
+    let read = |at: usize| checked(graph, weights, parameters[order[at]]);
+    in_turns(order.len(), threads, read, |next| {
+        let mut values: Vec<Vec<T>> = vec![Vec::new(); parameters.len()];
+        let mut load = |cx: &mut Context<T>, index: usize, values: &mut [Vec<T>]| {
+            if let Some(tensor) = next() {
+                values[index] = stored(cx, tensor?.into_owned(), &layouts[index]);
+            }
+            Ok::<(), WeightsError>(())
+        };
+        for (at, step) in reads.steps.iter().enumerate() {
+            for index in &step.first {
+                load(cx, *index, &mut values)?;
+            }
+            program.step(cx, at, &values, inputs);
+            for index in &step.last {
+                values[*index] = Vec::new();
+            }
         }
-        program.step(cx, at, &values, inputs);
-        for index in &step.last {
-            values[*index] = Vec::new();
+        for index in &reads.unread_outputs {
+            load(cx, *index, &mut values)?;
         }
+        Ok((0..graph.outputs().len())
+            .map(|i| program.output(i, &values, inputs).to_vec())
+            .collect())
+    })
+}
+
+/// A parameter of the shape that the graph says.
+fn checked<'a, T: Precision, S: Source<T> + ?Sized>(
+    graph: &Graph,
+    weights: &'a S,
+    parameter: ValueId,
+) -> Result<Cow<'a, Tensor<T>>, WeightsError> {
+    let value = graph.get(parameter);
+    let tensor = weights.tensor(&value.name)?;
+    let expected = value.shape.at(1);
+    if tensor.shape() != expected {
+        return Err(WeightsError::Shape {
+            name: value.name.clone(),
+            found: tensor.shape().to_vec(),
+            expected,
+        });
     }
-    for index in &reads.outputs {
-        if values[*index].is_empty() {
-            load(cx, &mut values, *index)?;
-        }
-    }
-    Ok((0..graph.outputs().len())
-        .map(|i| program.output(i, &values, inputs).to_vec())
-        .collect())
+    Ok(tensor)
 }
 
 /// A parameter's numbers in the order in which the program wants them.
-fn stored<T: Precision, S: Source<T> + ?Sized>(
-    cx: &mut Context<T>,
-    weights: &S,
-    name: &str,
-    sizes: &[usize],
-    layout: &Layout,
-) -> Result<Vec<T>, WeightsError> {
-    let tensor = weights.tensor(name)?;
-    if tensor.shape() != sizes {
-        return Err(WeightsError::Shape {
-            name: name.to_owned(),
-            found: tensor.shape().to_vec(),
-            expected: sizes.to_vec(),
-        });
-    }
+fn stored<T: Precision>(cx: &mut Context<T>, tensor: Tensor<T>, layout: &Layout) -> Vec<T> {
+    let sizes = tensor.shape();
     let order = Layout::row_major(sizes.len()).permutation_to(layout);
     if order.iter().enumerate().all(|(to, from)| to == *from) {
-        return Ok(tensor.into_owned().into_data());
+        return tensor.into_data();
     }
     let mut data = vec![T::zero(); tensor.data().len()];
     T::transpose(cx, tensor.data(), sizes, &order, &mut data, false);
-    Ok(data)
+    data
 }
 
 /// Refuses inputs that are missing or not as long as a batch.

@@ -97,8 +97,16 @@ pub struct Program<T> {
 /// Which parameters a forward pass reads, and when.
 pub(super) struct Reads {
     pub(super) steps: Vec<StepReads>,
-    /// Those that are outputs of the graph themselves.
-    pub(super) outputs: Vec<usize>,
+    /// Those that are outputs of the graph themselves, and read by no step.
+    pub(super) unread_outputs: Vec<usize>,
+}
+
+impl Reads {
+    /// All that are read, in the order in which they are first needed.
+    pub(super) fn order(&self) -> Vec<usize> {
+        let steps = self.steps.iter().flat_map(|step| &step.first);
+        steps.chain(&self.unread_outputs).copied().collect()
+    }
 }
 
 /// The parameters that a step is the first and the last to read.
@@ -255,7 +263,14 @@ impl<T: Precision> Program<T> {
                 steps[at].last.push(index);
             }
         }
-        Reads { steps, outputs }
+        let mut unread_outputs: Vec<usize> = outputs;
+        unread_outputs.retain(|index| last[*index].is_none());
+        unread_outputs.sort_unstable();
+        unread_outputs.dedup();
+        Reads {
+            steps,
+            unread_outputs,
+        }
     }
 
     /// An output of the last forward pass, row-major.

@@ -61,6 +61,11 @@ fn parameters_are_the_same_one_by_one() {
         for (name, tensor) in grown.iter() {
             assert_eq!(&*source.tensor(name).unwrap(), tensor, "{name}");
         }
+        let wide = growth.weights(&weights.cast::<f64>()).unwrap();
+        let source_in_wide = growth.wide_source(&weights);
+        for (name, tensor) in wide.iter() {
+            assert_eq!(&*source_in_wide.tensor(name).unwrap(), tensor, "{name}");
+        }
         assert!(matches!(
             source.tensor("nobody"),
             Err(WeightsError::Missing { .. })

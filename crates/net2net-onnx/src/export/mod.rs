@@ -39,16 +39,20 @@ pub fn export<T: Real>(
 }
 
 /// The same where the tensors of large parameters that grew are made when the result is read or
-/// written, one at a time, and dropped again.
+/// written, at most two at a time, and dropped again. `threads` is on how many.
 pub fn export_streaming(
     model: &Arc<(Document, Imported)>,
     plan: &Plan,
     growth: &Arc<Growth>,
+    threads: usize,
 ) -> Result<Document, OnnxError> {
     let (document, imported) = model.as_ref();
     let maker = GrownMaker::new(Arc::clone(model), Arc::clone(growth));
     let file = FileSource::new(document, imported);
-    let unmade = Unmade(Arc::new(maker));
+    let unmade = Unmade {
+        maker: Arc::new(maker),
+        threads,
+    };
     let source = growth.source(&file);
     write(
         document,

@@ -291,6 +291,23 @@ impl Stored {
         in_order && self.dropped.is_empty()
     }
 
+    /// Those as f64.
+    pub(crate) fn read_wide_floats(
+        &self,
+        document: &Document,
+    ) -> Result<(Vec<usize>, Vec<f64>), OnnxError> {
+        let Some(tensor) = self.tensor(document)? else {
+            let (sizes, numbers) = self.folded();
+            return Ok((
+                sizes,
+                numbers.iter().map(|x| f64::from(*x as f32)).collect(),
+            ));
+        };
+        let (sizes, _) = tensor::sizes(tensor)?;
+        let numbers = tensor::wide_floats(tensor, &document.external)?;
+        Ok(self.turn(&sizes, numbers))
+    }
+
     fn folded(&self) -> (Vec<usize>, Vec<f64>) {
         match &self.place {
             Place::Folded(sizes, numbers) => (sizes.clone(), numbers.clone()),

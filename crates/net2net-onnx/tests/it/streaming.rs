@@ -72,7 +72,7 @@ fn grown(document: Document, wanted: &Request) -> [Document; 2] {
     let now = growth.weights(&weights).unwrap();
     let whole = export(&document, &imported, &plan, &growth, &now).unwrap();
     let parts = Arc::new((document, imported));
-    let later = export_streaming(&parts, &plan, &Arc::new(growth)).unwrap();
+    let later = export_streaming(&parts, &plan, &Arc::new(growth), 2).unwrap();
     [whole, later]
 }
 
