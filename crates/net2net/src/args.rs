@@ -144,12 +144,16 @@ pub(crate) struct Wanted {
     /// Widen spaces to a size of their own, e.g. `layer1.0.conv1=24`
     #[arg(long, value_name = "NAME=SIZE", num_args = 1..)]
     pub(crate) widen: Vec<String>,
-    /// Widen until the model has so many parameters, e.g. 2x or 50M
+    /// Grow until the model has so many parameters, e.g. 2x or 50M: half of it by copies of residual
+    /// blocks, where there are any, and the rest by width
     #[arg(long, value_name = "COUNT", conflicts_with = "flops")]
     pub(crate) params: Option<String>,
-    /// Widen until one sample costs so many multiplications and additions, e.g. 1.5x or 2G
+    /// The same until one sample costs so many multiplications and additions, e.g. 1.5x or 2G
     #[arg(long, value_name = "COUNT")]
     pub(crate) flops: Option<String>,
+    /// Reach --params or --flops by width alone
+    #[arg(long)]
+    pub(crate) width_only: bool,
     /// Insert a layer after each of these, by name; * stands for anything, and 2x for as many copies
     /// of residual blocks (or new layers) as make the network twice as deep
     #[arg(long, value_name = "NAME|FACTOR", num_args = 1..)]
@@ -220,6 +224,10 @@ pub(crate) struct Proof {
     /// Random samples that the networks are compared on
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) samples: u32,
+    /// Compare on these samples instead: an .npy array for the only input, or an .npz with an array
+    /// for each input, by name
+    #[arg(long, value_name = "FILE", conflicts_with = "samples")]
+    pub(crate) inputs: Option<PathBuf>,
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) threads: Option<u64>,
@@ -284,7 +292,7 @@ pub(crate) struct PlanArgs {
     pub(crate) proof: Proof,
 }
 
-/// Run two models on the same random inputs and print the largest difference of each output, in
+/// Run two models on the same inputs, random ones or given ones, and print the largest difference of each output, in
 /// f64. Fails if one exceeds --tolerance.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct VerifyArgs {

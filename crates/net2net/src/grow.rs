@@ -20,6 +20,7 @@ use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
 use crate::model::{Model, count, threads};
 use crate::output::say;
+use crate::samples::Samples;
 use crate::{state_dict, verify};
 
 /// Grows a model.
@@ -31,9 +32,8 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     model.check_extension(&args.output)?;
     warn(&model);
     let threads = threads(args.proof.threads);
-    let batch = args.proof.samples as usize;
-    let inputs = model.inputs(batch, args.wanted.seed)?;
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let samples = Samples::of(&model, &args.proof, args.wanted.seed)?;
+    let (batch, inputs) = (samples.batch, samples.narrow());
     let (plan, growth) = match &args.plan {
         Some(path) => {
             let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
@@ -49,19 +49,16 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     let beside = !args.state_dict.is_empty() || !args.optimizer.is_empty();
     model.check_memory(&growth, beside)?;
     let growth = Arc::new(growth);
-    let what = format!("{batch} random samples");
+    let what = &samples.what;
     let mut watch = Watch::new(start);
     let graph = &model.graph;
-    let proof = prove(
-        graph, &plan, &growth, &model, threads, batch, &inputs, &what,
-    )?;
+    let proof = prove(graph, &plan, &growth, &model, threads, batch, &inputs, what)?;
     watch.proved();
     let grown = model.grown(&plan, &growth, &args.output, threads)?;
     watch.written();
     // What is in the file is what people go on with, so it is run too.
-    let seed = args.wanted.seed;
     let new = &grown.model;
-    let file = verify::evidence_with(&model, &proof.outputs, new, threads, batch, seed)?;
+    let file = verify::evidence_with(&model, &proof.outputs, new, threads, &samples)?;
     refuse_difference(&proof.evidence, &file, new.rounding())?;
     watch.proved();
     if let [old, new] = &args.state_dict[..] {
@@ -84,7 +81,7 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     say!("{}", change(&model.graph, growth.graph()));
     say!(
         "the same function: {}",
-        said(&proof.evidence.f64, &file, &what)
+        said(&proof.evidence.f64, &file, what)
     );
     if !proof.evidence.exact {
         say!("  noise that changes the function was asked for, so this is not exact");
@@ -156,9 +153,8 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
     }
     let model = Model::open(&args.model)?;
     warn(&model);
-    let batch = args.proof.samples as usize;
-    let inputs = model.inputs(batch, args.wanted.seed)?;
-    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    let samples = Samples::of(&model, &args.proof, args.wanted.seed)?;
+    let (batch, inputs) = (samples.batch, samples.narrow());
     let threads = threads(args.proof.threads);
     let (plan, growth) = planned(&model, &args.wanted, threads, batch, &inputs)?;
     let text = plan.to_json()?;
@@ -328,7 +324,10 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         true => vec!["*".to_owned()],
         false => wanted.spaces.clone(),
     };
+    let placed = [&wanted.deeper, &wanted.copy, &wanted.spaces];
+    let balance = !wanted.width_only && placed.iter().all(|list| list.is_empty());
     Ok(Request {
+        balance,
         widen: wanted.wider,
         spaces,
         sizes,

@@ -12,6 +12,7 @@ mod machine;
 mod model;
 mod output;
 mod progress;
+mod samples;
 mod state_dict;
 mod verify;
 

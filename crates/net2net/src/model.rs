@@ -11,7 +11,7 @@ use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
 use net2net_core::weights::{Source, Tensor, Weights, WeightsError, normal, stream};
 use net2net_onnx::export::export_streaming;
-use net2net_onnx::import::Stored;
+use net2net_onnx::import::{Feed, Stored};
 use net2net_onnx::{Document, FileSource, Imported, OnnxError, Staged};
 
 use crate::machine;
@@ -194,6 +194,20 @@ impl Model {
             Origin::Onnx(parts) => &parts.1.opaque,
             Origin::Checkpoint(_) => &[],
         }
+    }
+
+    /// Whether an input of the graph is made by a node that is not understood, and not fed.
+    pub(crate) fn is_made_beside(&self, input: &str) -> bool {
+        let Origin::Onnx(parts) = &self.origin else {
+            return false;
+        };
+        let names = self
+            .graph
+            .inputs()
+            .iter()
+            .map(|id| &self.graph.get(*id).name);
+        let mut feeds = names.zip(&parts.1.feeds);
+        feeds.any(|(name, feed)| name == input && *feed == Feed::Island)
     }
 
     /// Random inputs, `batch` samples.

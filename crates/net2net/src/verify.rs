@@ -13,21 +13,21 @@ use crate::args::{DiffArgs, VerifyArgs};
 use crate::compare::Exit;
 use crate::model::{Model, count, threads};
 use crate::output::say;
+use crate::samples::Samples;
 
 /// The largest differences between two models as they are stored, computed in f64.
 pub(crate) fn evidence(
     old: &Model,
     new: &Model,
     threads: usize,
-    batch: usize,
-    seed: u64,
+    samples: &Samples,
 ) -> Result<Vec<OutputEvidence>> {
-    let inputs = inputs(old, batch, seed)?;
+    let inputs = samples.wide();
     let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
     let mut cx = Context::<f64>::new(threads)?;
     let (before, after) = (Widened(old), Widened(new));
     let (old, new) = ((&old.graph, &before), (&new.graph, &after));
-    Ok(compare(&mut cx, old, new, batch, &inputs)?)
+    Ok(compare(&mut cx, old, new, samples.batch, &inputs)?)
 }
 
 /// The same where it is known what the old model computes from these inputs.
@@ -36,31 +36,28 @@ pub(crate) fn evidence_with(
     outputs: &[Vec<f64>],
     new: &Model,
     threads: usize,
-    batch: usize,
-    seed: u64,
+    samples: &Samples,
 ) -> Result<Vec<OutputEvidence>> {
-    let inputs = inputs(old, batch, seed)?;
+    let inputs = samples.wide();
     let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
     let mut cx = Context::<f64>::new(threads)?;
     let new = (&new.graph, &Widened(new));
     Ok(compare_with(
-        &mut cx, &old.graph, outputs, new, batch, &inputs,
+        &mut cx,
+        &old.graph,
+        outputs,
+        new,
+        samples.batch,
+        &inputs,
     )?)
-}
-
-/// Random inputs of a model.
-fn inputs(old: &Model, batch: usize, seed: u64) -> Result<Vec<Vec<f64>>> {
-    let inputs = old.inputs(batch, seed)?;
-    let wide = |data: &Vec<f32>| data.iter().map(|x| f64::from(*x)).collect();
-    Ok(inputs.iter().map(wide).collect())
 }
 
 /// Compares what two models compute.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
     let (old, new) = (Model::open(&args.old)?, Model::open(&args.new)?);
     crate::grow::warn(&old);
-    let batch = args.proof.samples as usize;
-    let all = evidence(&old, &new, threads(args.proof.threads), batch, args.seed)?;
+    let samples = Samples::of(&old, &args.proof, args.seed)?;
+    let all = evidence(&old, &new, threads(args.proof.threads), &samples)?;
     let passes = |e: &OutputEvidence| e.max_rel <= args.tolerance;
     let same = all.iter().all(passes);
     if args.json {
@@ -82,12 +79,13 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
     }
     if !same {
         bail!(
-            "the models differ by more than {:.0e} on {batch} random samples",
-            args.tolerance
+            "the models differ by more than {:.0e} on {}",
+            args.tolerance,
+            samples.what
         );
     }
     if !args.json {
-        say!("the same function on {batch} random samples");
+        say!("the same function on {}", samples.what);
     }
     Ok(Exit::Done)
 }

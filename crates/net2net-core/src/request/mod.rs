@@ -37,6 +37,10 @@ pub struct Request {
     /// Widen by the factor that brings the whole network to this; in place of `widen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// Reach the target by copies of residual blocks too, where there are any, and not by width
+    /// alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balance: bool,
     /// New sizes are rounded up to multiples of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_to: Option<usize>,
@@ -90,6 +94,11 @@ impl Target {
         }
     }
 
+    /// How many times as much it is as a network has.
+    fn factor(self, graph: &Graph) -> f64 {
+        self.wanted() as f64 / self.of(graph).max(1) as f64
+    }
+
     fn of(self, graph: &Graph) -> u64 {
         match self {
             Target::Parameters(_) => graph.parameter_count(),
@@ -109,6 +118,7 @@ impl Default for Request {
             spaces: everything(),
             sizes: BTreeMap::new(),
             target: None,
+            balance: false,
             round_to: None,
             deepen: Vec::new(),
             depth: None,
@@ -218,11 +228,8 @@ impl<T: Precision> Draft<'_, T> {
     fn widths(&mut self, wanted: &Request) -> Result<(), RequestError> {
         let graph = self.graph();
         let widths = Widths::new(graph, wanted)?;
-        let factor = match wanted.target {
-            Some(target) => Some(widths.fit(graph, wanted, target)?),
-            None => wanted.widen,
-        };
-        let steps = widths.steps(graph, wanted, factor, self.seed)?;
+        let sizes = widths.sizes(graph, wanted)?;
+        let steps = widths.steps(graph, wanted, sizes, self.seed)?;
         self.take(steps)
     }
 
@@ -273,6 +280,8 @@ impl<T: Precision> Draft<'_, T> {
         let mut all: Vec<Place> = Vec::new();
         if let Some(factor) = wanted.depth {
             all = places::depth(self.graph(), factor)?;
+        } else if let (true, Some(target)) = (wanted.balance, wanted.target) {
+            all = places::balanced(self.graph(), target.factor(self.graph()));
         }
         // From the last one on, since a copy of a block is what the next one reads.
         let named = places::blocks_of(self.graph(), &wanted.copy)?;

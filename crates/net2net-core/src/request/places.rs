@@ -135,6 +135,18 @@ pub(super) fn depth(graph: &Graph, factor: f64) -> Result<Vec<Place>, RequestErr
     Ok(spread)
 }
 
+/// The residual blocks of which there is one more when a network is to have `factor` times as much:
+/// half of that, on a scale of factors, is depth, as in EfficientNet's compound scaling (Tan & Le
+/// 2019, section 3.3). None where there are no blocks.
+pub(super) fn balanced(graph: &Graph, factor: f64) -> Vec<Place> {
+    // Half of a factor below this makes no block more, or one of very few.
+    let deeper = factor.sqrt().min(64.0);
+    match blocks(graph).is_empty() || deeper < 1.1 {
+        true => Vec::new(),
+        false => depth(graph, deeper).unwrap_or_default(),
+    }
+}
+
 /// Where a network gets deeper.
 #[derive(Clone)]
 pub(super) enum Place {

@@ -46,37 +46,36 @@ impl Widths {
         })
     }
 
-    /// The new sizes, by a factor where none is asked for.
-    fn sizes(
+    /// The sizes that are asked for: by the factor, where one is, by name, or what reaches the target.
+    pub(super) fn sizes(
         &self,
+        graph: &Graph,
         wanted: &Request,
-        factor: Option<f64>,
     ) -> Result<HashMap<AtomId, usize>, RequestError> {
         let mut sizes = self.sized.clone();
-        if let Some(factor) = factor {
-            if !(factor > 1.0 && factor <= 1024.0) {
+        match (wanted.target, wanted.widen) {
+            (Some(target), _) => return self.fit(graph, wanted, target),
+            (None, Some(factor)) if factor > 1.0 && factor <= MAX_FACTOR => {
+                let scaled = self.scaled.iter();
+                sizes.extend(scaled.map(|id| (*id, self.scale(*id, wanted, factor))));
+            }
+            (None, Some(factor)) => {
                 let why = format!("a factor of {factor} is not above 1 and sensible");
                 return Err(refusal("*", why));
             }
-            sizes.extend(
-                self.scaled
-                    .iter()
-                    .map(|id| (*id, self.scale(*id, wanted, factor))),
-            );
+            (None, None) => {}
         }
         Ok(sizes)
     }
 
-    /// The steps that widen, by a factor where no size is asked for. Absurd sizes are refused
-    /// before any map is made.
+    /// The steps that widen to sizes. Absurd ones are refused before any map is made.
     pub(super) fn steps(
         &self,
         graph: &Graph,
         wanted: &Request,
-        factor: Option<f64>,
+        sizes: HashMap<AtomId, usize>,
         seed: u64,
     ) -> Result<Vec<Step>, RequestError> {
-        let sizes = self.sizes(wanted, factor)?;
         check_sizes(graph, &self.spaces, &sizes)?;
         // In the order of the spaces, whichever way each was asked for.
         let mut sizes: Vec<(AtomId, usize)> = sizes.into_iter().collect();
@@ -90,6 +89,7 @@ impl Widths {
         sizes.into_iter().map(step).collect()
     }
 
+    /// By a factor, and by one unit at least.
     fn scale(&self, id: AtomId, wanted: &Request, factor: f64) -> usize {
         let space = &self.spaces.all()[id.index()];
         let old = space.size.at(1);
@@ -97,45 +97,129 @@ impl Widths {
             return old.saturating_mul((factor.round() as usize).max(2));
         }
         let size = ((old as f64 * factor).round() as usize).max(old + 1);
-        let step = wanted.round_to.unwrap_or(1).max(1);
-        // A step beyond all sizes is refused with them.
-        size.checked_next_multiple_of(step).unwrap_or(usize::MAX)
+        rounded_up(size, wanted)
     }
 
-    /// The factor that brings the network closest to a target, by bisection: the more a network
-    /// is widened, the more it has.
-    pub(super) fn fit(
+    /// The sizes that bring the network closest to a target.
+    ///
+    /// Spaces of which only multiples are possible are given each multiple in turn, and the others
+    /// the factor that goes with it; of those that come within 3 %, the one that is most in balance
+    /// is taken.
+    fn fit(
         &self,
         graph: &Graph,
         wanted: &Request,
         target: Target,
-    ) -> Result<f64, RequestError> {
-        let now = target.of(graph);
-        let goal = target.wanted();
+    ) -> Result<HashMap<AtomId, usize>, RequestError> {
+        let (now, goal) = (target.of(graph), target.wanted());
         if goal <= now {
-            return Err(refusal(
-                "*",
-                format!(
-                    "the network has {now} already (with the layers that are inserted), and {goal} are not more"
-                ),
-            ));
+            let why = format!(
+                "the network has {now} already (with the layers that are inserted), and {goal} are \
+                 not more"
+            );
+            return Err(refusal("*", why));
         }
-        let reached = |factor: f64| -> Result<u64, RequestError> {
-            let sizes = self.sizes(wanted, Some(factor))?;
-            // What would be refused is more than any goal that can be reached.
-            if check_sizes(graph, &self.spaces, &sizes).is_err() {
-                return Ok(u64::MAX);
-            }
-            Ok(target.of(&resized(graph, &self.spaces, &sizes)?))
+        let fit = Fit {
+            widths: self,
+            graph,
+            wanted,
+            target,
         };
-        let (mut low, mut high) = (1.0 + 1e-9, 2.0);
-        while reached(high)? < goal {
+        let uniform = |id: &AtomId| self.spaces.all()[id.index()].uniform;
+        let multiples = match self.scaled.iter().any(uniform) {
+            true => MAX_MULTIPLE,
+            false => 1,
+        };
+        let mut best: Option<(f64, f64, HashMap<AtomId, usize>)> = None;
+        for multiple in 1..=multiples {
+            let Some((factor, sizes)) = fit.factor(multiple)? else {
+                break;
+            };
+            let off = fit.reached(&sizes)?.abs_diff(goal) as f64 / goal as f64;
+            let off = if off <= NEAR { 0.0 } else { off };
+            let balance = (factor / multiple as f64).ln().abs();
+            let better = best
+                .as_ref()
+                .is_none_or(|(o, b, _)| (off, balance) < (*o, *b));
+            if better {
+                best = Some((off, balance, sizes));
+            }
+        }
+        let why = || format!("widening alone does not reach {goal}");
+        best.map(|(_, _, sizes)| sizes)
+            .ok_or_else(|| refusal("*", why()))
+    }
+}
+
+/// How far from a target is near enough.
+const NEAR: f64 = 0.03;
+
+/// The largest factor that is tried.
+const MAX_FACTOR: f64 = 1024.0;
+
+/// The largest multiple of spaces of which only multiples are possible.
+const MAX_MULTIPLE: usize = 16;
+
+fn rounded_up(size: usize, wanted: &Request) -> usize {
+    let step = wanted.round_to.unwrap_or(1).max(1);
+    // A step beyond all sizes is refused with them.
+    size.checked_next_multiple_of(step).unwrap_or(usize::MAX)
+}
+
+/// The search for the sizes that reach a target.
+struct Fit<'a> {
+    widths: &'a Widths,
+    graph: &'a Graph,
+    wanted: &'a Request,
+    target: Target,
+}
+
+impl Fit<'_> {
+    /// All sizes by a factor, and by a multiple where only multiples are possible; those that stay
+    /// as they are are left out.
+    fn sizes(&self, multiple: usize, factor: f64) -> HashMap<AtomId, usize> {
+        let mut sizes = self.widths.sized.clone();
+        for id in &self.widths.scaled {
+            let space = &self.widths.spaces.all()[id.index()];
+            let old = space.size.at(1);
+            let size = match space.uniform {
+                true => old.saturating_mul(multiple),
+                false => match (old as f64 * factor).round() as usize {
+                    size if size > old => rounded_up(size, self.wanted),
+                    _ => old,
+                },
+            };
+            if size > old {
+                sizes.insert(*id, size);
+            }
+        }
+        sizes
+    }
+
+    fn reached(&self, sizes: &HashMap<AtomId, usize>) -> Result<u64, RequestError> {
+        let spaces = &self.widths.spaces;
+        // What would be refused is more than any goal that can be reached.
+        if check_sizes(self.graph, spaces, sizes).is_err() {
+            return Ok(u64::MAX);
+        }
+        Ok(self.target.of(&resized(self.graph, spaces, sizes)?))
+    }
+
+    /// The factor and the sizes that come closest with a multiple, by bisection: the more a network
+    /// is widened, the more it has. `None` if the multiple alone is too much.
+    fn factor(
+        &self,
+        multiple: usize,
+    ) -> Result<Option<(f64, HashMap<AtomId, usize>)>, RequestError> {
+        let goal = self.target.wanted();
+        let reached = |factor: f64| self.reached(&self.sizes(multiple, factor));
+        let (mut low, mut high) = (1.0, 2.0);
+        if reached(low)? > goal {
+            return Ok(None);
+        }
+        while reached(high)? < goal && high <= MAX_FACTOR {
             low = high;
             high *= 2.0;
-            if high > 1024.0 {
-                let why = format!("widening alone does not reach {goal}");
-                return Err(refusal("*", why));
-            }
         }
         // Twenty halvings are finer than any space of less than a million units.
         for _ in 0..20 {
@@ -146,12 +230,21 @@ impl Widths {
                 high = middle;
             }
         }
-        let apart = |factor: f64| Ok::<u64, RequestError>(reached(factor)?.abs_diff(goal));
-        Ok(if apart(low)? < apart(high)? {
-            low
-        } else {
-            high
-        })
+        // Spaces of one size grow at the same factor; some of them are left where they were.
+        let (mut sizes, top) = (self.sizes(multiple, low), self.sizes(multiple, high));
+        let mut apart = self.reached(&sizes)?.abs_diff(goal);
+        for id in &self.widths.scaled {
+            let Some(size) = top.get(id).filter(|size| sizes.get(id) != Some(size)) else {
+                continue;
+            };
+            let mut trial = sizes.clone();
+            trial.insert(*id, *size);
+            let off = self.reached(&trial)?.abs_diff(goal);
+            if off < apart {
+                (sizes, apart) = (trial, off);
+            }
+        }
+        Ok(Some((low, sizes)))
     }
 }
 
