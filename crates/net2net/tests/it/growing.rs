@@ -199,7 +199,8 @@ fn a_model_is_inspected_grown_verified_and_compared() {
 #[test]
 fn amounts_are_reached() {
     let folder = folder();
-    for (flag, wanted) in [("--params 2x", 1.6..2.5), ("--flops 3x", 2.4..3.6)] {
+    // Eight and six units are too few to come within 3 % of everything.
+    for (flag, wanted) in [("--params 2x", 1.94..2.06), ("--flops 3x", 2.85..3.15)] {
         let output = done(
             folder.path(),
             &format!("grow model.onnx {flag} -o a.onnx --force --json"),

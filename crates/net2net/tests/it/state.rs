@@ -167,6 +167,61 @@ fn moments_grow_with_their_parameters() {
     }
 }
 
+/// Writes an array as NumPy does.
+fn write_npy(path: &Path, shape: &[u64], numbers: &[f32]) {
+    use npyz::WriterBuilder;
+    let file = fs::File::create(path).unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+    let mut writer = options.writer(file).begin_nd().unwrap();
+    writer.extend(numbers.iter().copied()).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn given_samples_are_what_is_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    model(&folder.join("model.onnx"));
+    write_npy(&folder.join("x.npy"), &[7, 4], &random(1, "x", 28));
+    let said = done(
+        folder,
+        "grow model.onnx --wider 2 -o big.onnx --inputs x.npy",
+    );
+    assert!(said.contains("on 7 samples of x.npy"), "{said}");
+    let said = done(folder, "verify model.onnx big.onnx --inputs x.npy");
+    assert!(
+        said.contains("the same function on 7 samples of x.npy"),
+        "{said}"
+    );
+    write_npy(&folder.join("wide.npy"), &[7, 5], &random(1, "x", 35));
+    let wrong = &["[7, 5] in wide.npy", "[N, 4]"];
+    fails(
+        folder,
+        "verify model.onnx big.onnx --inputs wide.npy",
+        1,
+        wrong,
+    );
+    fs::write(folder.join("text.npy"), "no array").unwrap();
+    fails(
+        folder,
+        "verify model.onnx big.onnx --inputs text.npy",
+        1,
+        &["text.npy"],
+    );
+    fails(
+        folder,
+        "verify model.onnx big.onnx --inputs none.npz",
+        1,
+        &["none.npz"],
+    );
+    fails(
+        folder,
+        "verify model.onnx big.onnx --inputs x.npy --samples 3",
+        2,
+        &["cannot be used"],
+    );
+}
+
 #[test]
 fn files_that_do_not_belong_to_the_model_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
