@@ -76,7 +76,13 @@ def main():
         "burn-mnist/mnist.onnx": lambda path: classified(path, *numbers),
         "gpt-nano-sort/gpt-nano-sort.onnx": sorted_sequences,
     }
-    ways = {"wider": ["--wider", "1.5"], "deeper": ["--deeper", "*"], "both": ["--wider", "1.5", "--deeper", "*"]}
+    ways = {
+        "wider": ["--wider", "1.5"],
+        "deeper": ["--deeper", "*"],
+        "twice as deep": ["--deeper", "2x"],
+        "both": ["--wider", "1.5", "--deeper", "2x"],
+        "4x parameters": ["--params", "4x"],
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name, judge in models.items():
             results = [f"before {judge(checkpoints / name)}"]
