@@ -21,7 +21,8 @@ def feed(session):
         if "float" in value.type:
             values[value.name] = random.standard_normal(shape).astype(numpy.float32)
         else:
-            values[value.name] = random.integers(0, 2, shape)
+            whole = numpy.int32 if "int32" in value.type else numpy.int64
+            values[value.name] = random.integers(0, 2, shape).astype(whole)
     return values
 
 

@@ -1,5 +1,7 @@
 //! Attributes and constant inputs of nodes that have other sizes after growth.
 
+use std::collections::BTreeMap;
+
 use net2net_core::graph::{Extent, Graph, Node, NodeId, Shape};
 use net2net_core::ops::{Attribute, Op};
 
@@ -34,6 +36,8 @@ impl<'a> Writer<'a> {
                 ("Squeeze" | "Unsqueeze" | "Flatten", _) => {}
                 // These do not change, and may be inputs.
                 ("Slice", "axes" | "steps") => {}
+                // A constant cannot say where an open axis ends.
+                ("Slice", _) if self.is_open(&input.name, attributes.get("axes")) => {}
                 // A lookup that was in order: its positions would have to be computed anew.
                 ("Gather", "sizes") => {
                     let free = [&input.name, &output.name].map(|name| self.free_axes(name));
@@ -66,7 +70,8 @@ impl<'a> Writer<'a> {
                     let free = |name: &str, rank: usize, shape: &Shape| {
                         let from_inside = |axis: &usize| rank - axis;
                         let batch = usize::from(shape.get(0) == Some(Extent::Batch)) * rank;
-                        let axes = self.free_axes(name).iter().map(from_inside);
+                        let open = self.free_axes(name);
+                        let axes = open.keys().map(from_inside);
                         axes.chain((batch > 0).then_some(batch))
                             .collect::<Vec<usize>>()
                     };
@@ -125,10 +130,18 @@ impl<'a> Writer<'a> {
         ) && shape(&self.imported.graph, old) != shape(self.growth.graph(), new)
     }
 
-    /// The axes of a value that follow the batch, although it is fixed.
-    fn free_axes(&self, name: &str) -> &[usize] {
-        let axes = self.imported.batch_axes.get(name);
-        axes.map_or(&[], Vec::as_slice)
+    /// The axes of a value that follow what the document leaves open, although they are fixed, and
+    /// their other sizes.
+    fn free_axes(&self, name: &str) -> BTreeMap<usize, usize> {
+        let axes = self.imported.free_axes.get(name);
+        axes.cloned().unwrap_or_default()
+    }
+
+    /// Whether one of some axes of a value follows what the document leaves open.
+    fn is_open(&self, name: &str, axes: Option<&Attribute>) -> bool {
+        let open = self.free_axes(name);
+        let axes = axes.map(ints).unwrap_or_default();
+        axes.iter().any(|axis| open.contains_key(&(*axis as usize)))
     }
 
     fn initializer(&self, name: &str) -> Option<&'a TensorProto> {
@@ -237,23 +250,25 @@ fn ints(value: &Attribute) -> Vec<i64> {
 /// The target of a reshape. Where the model says 0 or -1 it still does; where it computes, an axis
 /// that stays as it is is 0, so that it may have any size.
 ///
-/// `moving` are axes of the input and `free` those of the output that follow the batch although it
-/// is fixed. One of the latter can be what is left; `None` if there are more.
+/// `moving` are axes of the input and `free` those of the output that follow what the document
+/// leaves open although they are fixed. One of the latter can be what is left; `None` if there are
+/// more.
 fn reshaped(
     input: &Shape,
     output: &Shape,
     given: Option<&[i64]>,
-    [moving, free]: [&[usize]; 2],
+    [moving, free]: [BTreeMap<usize, usize>; 2],
 ) -> Option<Vec<i64>> {
     let extents = output.extents().iter().enumerate();
     let target: Vec<i64> = extents
         .map(|(axis, extent)| {
             let size = extent.fixed().map_or(0, |size| size as i64);
+            let same = input.get(axis) == Some(*extent) && moving.get(&axis) == free.get(&axis);
             match given.and_then(|given| given.get(axis)) {
                 Some(kept @ (0 | -1)) => *kept,
                 Some(_) => size,
-                None if free.contains(&axis) => -1,
-                None if input.get(axis) == Some(*extent) && !moving.contains(&axis) => 0,
+                None if same => 0,
+                None if free.contains_key(&axis) => -1,
                 None => size,
             }
         })

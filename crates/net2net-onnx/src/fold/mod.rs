@@ -5,7 +5,7 @@
 
 mod moves;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use moves::{concat, gather, reshape, scatter, slice, squeeze, transpose, unsqueeze};
 
@@ -126,7 +126,7 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
             binary(call.op, x, call.input(1)?)
         }
         "Where" => select(x, call.input(1)?, call.input(2)?),
-        "ReduceProd" => Known::new(vec![], vec![x.numbers.iter().product()], x.integer),
+        "ReduceProd" => product(call, x),
         "Squeeze" => squeeze(x, call.list("axes", 1)),
         "Unsqueeze" => unsqueeze(x, &call.list("axes", 1)?),
         "Reshape" => reshape(x, &call.input(1)?.ints()),
@@ -162,6 +162,25 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
         }
         _ => None,
     }
+}
+
+/// The product over all axes; none is made over some of them.
+fn product(call: &Call<'_>, x: &Known) -> Option<Known> {
+    let rank = x.dims.len();
+    let given = call.list("axes", 1).filter(|axes| !axes.is_empty());
+    let all = match given {
+        Some(axes) => {
+            let axes: Option<BTreeSet<usize>> = axes.iter().map(|a| axis_of(*a, rank)).collect();
+            axes?.len() == rank
+        }
+        None => call.int("noop_with_empty_axes", 0) == 0,
+    };
+    all.then_some(())?;
+    let dims = match call.int("keepdims", 1) {
+        0 => vec![],
+        _ => vec![1; rank],
+    };
+    Known::new(dims, vec![x.numbers.iter().product()], x.integer)
 }
 
 fn scalar(x: &Known) -> Option<f64> {
@@ -302,6 +321,17 @@ mod tests {
         assert_eq!(product.ints(), [12 * BATCH]);
         let back = call("Div", &[&product, &vector(&[12.0])], &[]).unwrap();
         assert_eq!(back.ints(), [BATCH]);
+    }
+
+    #[test]
+    fn a_product_keeps_its_axes_unless_told_otherwise() {
+        let sizes = vector(&[3.0, 4.0]);
+        let product = |ints: &[(&str, &[i64])]| call("ReduceProd", &[&sizes], ints);
+        assert_eq!(product(&[]).unwrap(), vector(&[12.0]));
+        assert_eq!(product(&[("axes", &[-1])]).unwrap(), vector(&[12.0]));
+        let flat = product(&[("keepdims", &[0])]).unwrap();
+        assert_eq!((flat.dims, flat.numbers), (vec![], vec![12.0]));
+        assert_eq!(product(&[("noop_with_empty_axes", &[1])]), None);
     }
 
     #[test]

@@ -132,7 +132,13 @@ pub(super) fn pieces<'a>(
             }
             one(node, op, attrs, first(node, 1))
         }
-        "Gemm" => one(node, op, drop_zero(attrs, "transA"), all(node)),
+        "Gemm" => {
+            // Some exporters write a bias even where there is none.
+            let bias = builder.numbers(node, 2).ok().flatten();
+            let none = bias.is_some_and(|bias| bias.dims.is_empty() && bias.numbers == [0.0]);
+            let inputs = if none { first(node, 2) } else { all(node) };
+            one(node, op, drop_zero(attrs, "transA"), inputs)
+        }
         "LayerNormalization" | "RMSNormalization" => {
             drop(&mut attrs, &["stash_type"]);
             one(node, op, attrs, all(node))

@@ -62,6 +62,8 @@ pub(super) struct Reading {
     pub(super) batch: Extent,
     /// Whether a lookup of all elements in their order is a reshape.
     pub(super) lookups: bool,
+    /// Whether open axes other than the batch have their second size.
+    pub(super) second: bool,
 }
 
 pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, OnnxError> {
@@ -105,7 +107,8 @@ pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, O
         feeds: builder.feeds,
         opaque: builder.opaque,
         internal: builder.internal,
-        batch_axes: BTreeMap::new(),
+        open: builder.open.has_sizes(),
+        free_axes: BTreeMap::new(),
     })
 }
 
@@ -157,7 +160,7 @@ impl<'a> Builder<'a> {
             readers,
             stated,
             dtypes,
-            open: Open::new(reading.batch),
+            open: Open::new(reading.batch, reading.second),
             parameters: BTreeMap::new(),
             feeds: Vec::new(),
             from_input: HashMap::new(),

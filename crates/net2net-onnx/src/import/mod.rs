@@ -49,9 +49,11 @@ pub struct Imported {
     pub opaque: Vec<Opaque>,
     /// Values of the graph that stand for no value of the document.
     pub internal: BTreeSet<String>,
-    /// If the batch is fixed although the document leaves it open: the axes of each value whose
-    /// sizes follow it all the same.
-    pub batch_axes: BTreeMap<String, Vec<usize>>,
+    /// Whether axes other than the batch are fixed although the document leaves them open.
+    pub open: bool,
+    /// The axes of each value whose sizes follow something that the document leaves open and the
+    /// graph does not, and their sizes in another reading.
+    pub free_axes: BTreeMap<String, BTreeMap<usize, usize>>,
 }
 
 /// What became of a node of the document.
@@ -112,9 +114,7 @@ pub struct Opaque {
 impl Imported {
     /// Reads a document. Where a free batch stands in the way, it is fixed to one sample.
     pub fn read(document: &Document) -> Result<Imported, OnnxError> {
-        let lookups = true;
-        let batch = Extent::Batch;
-        let free = builder::build(document, Reading { batch, lookups });
+        let free = Imported::free(document);
         if free.as_ref().is_ok_and(|free| free.opaque.is_empty()) {
             return free;
         }
@@ -125,11 +125,37 @@ impl Imported {
         }
     }
 
-    /// Reads a document with one sample. What follows the batch is found by reading it with two.
+    /// Reads a document with a free batch. What follows other open axes is found by reading it
+    /// with other sizes of them.
+    fn free(document: &Document) -> Result<Imported, OnnxError> {
+        let read = |second| {
+            let (batch, lookups) = (Extent::Batch, true);
+            let reading = Reading {
+                batch,
+                lookups,
+                second,
+            };
+            builder::build(document, reading)
+        };
+        let mut one = read(false)?;
+        if one.open
+            && let Ok(two) = read(true)
+        {
+            one.free_axes = following(&one.graph, &two.graph);
+        }
+        Ok(one)
+    }
+
+    /// Reads a document with one sample. What follows the batch and other open axes is found by
+    /// reading it with two samples and other sizes.
     fn fixed(document: &Document) -> Result<Imported, OnnxError> {
         let read = |samples, lookups| {
-            let batch = Extent::Fixed(samples);
-            builder::build(document, Reading { batch, lookups })
+            let reading = Reading {
+                batch: Extent::Fixed(samples),
+                lookups,
+                second: samples > 1,
+            };
+            builder::build(document, reading)
         };
         let (mut one, mut two) = (read(1, true)?, read(2, true));
         // What is in order by chance, with one sample alone, is a lookup after all.
@@ -140,7 +166,7 @@ impl Imported {
             (one, two) = (read(1, false)?, read(2, false));
         }
         if let Ok(two) = two {
-            one.batch_axes = following(&one.graph, &two.graph);
+            one.free_axes = following(&one.graph, &two.graph);
         }
         Ok(one)
     }
@@ -231,22 +257,19 @@ fn same_operators(one: &Graph, other: &Graph) -> bool {
     names(one) == names(other)
 }
 
-/// The axes of each value that have another size in another reading of the same document.
-fn following(one: &Graph, other: &Graph) -> BTreeMap<String, Vec<usize>> {
+/// The axes of each value that have another size in another reading of the same document, and that
+/// size.
+fn following(one: &Graph, other: &Graph) -> BTreeMap<String, BTreeMap<usize, usize>> {
     let mut all = BTreeMap::new();
     for value in one.values() {
         let Some(id) = other.lookup(&value.name) else {
             continue;
         };
-        let pairs = value
-            .shape
-            .extents()
-            .iter()
-            .zip(other.get(id).shape.extents());
-        let axes: Vec<usize> = pairs
-            .enumerate()
+        let own = value.shape.extents().iter();
+        let pairs = own.zip(other.get(id).shape.extents()).enumerate();
+        let axes: BTreeMap<usize, usize> = pairs
             .filter(|(_, (a, b))| a != b)
-            .map(|(axis, _)| axis)
+            .filter_map(|(axis, (_, b))| Some((axis, b.fixed()?)))
             .collect();
         if !axes.is_empty() {
             all.insert(value.name.clone(), axes);

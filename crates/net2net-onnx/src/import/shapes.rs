@@ -12,6 +12,9 @@ use crate::proto::{Dimension, TypeProto};
 const OPEN_SIZES: [usize; 4] = [11, 13, 17, 19];
 /// The size of open spatial axes of images.
 const OPEN_PIXELS: usize = 64;
+/// The same for a second reading, which tells what follows them.
+const OTHER_SIZES: [usize; 4] = [23, 29, 31, 37];
+const OTHER_PIXELS: usize = 96;
 
 /// How open axes are read.
 #[derive(Clone, Debug)]
@@ -21,15 +24,23 @@ pub(super) struct Open {
     /// The name of the batch axis, if it has one.
     batch: Option<String>,
     sizes: HashMap<String, usize>,
+    /// Whether this is the second reading.
+    second: bool,
 }
 
 impl Open {
-    pub(super) fn new(extent: Extent) -> Open {
+    pub(super) fn new(extent: Extent, second: bool) -> Open {
         Open {
             extent,
             batch: None,
             sizes: HashMap::new(),
+            second,
         }
+    }
+
+    /// Whether there are open axes other than the batch.
+    pub(super) fn has_sizes(&self) -> bool {
+        !self.sizes.is_empty()
     }
 
     /// The shape of an input. Its outermost axis is the batch if it is open; one that is fixed to
@@ -52,8 +63,12 @@ impl Open {
             if self.batch.as_deref() == Some(name) && !name.is_empty() {
                 return Some(self.extent);
             }
-            let next = OPEN_SIZES[self.sizes.len() % OPEN_SIZES.len()];
-            let open = if rank == 4 { OPEN_PIXELS } else { next };
+            let (sizes, pixels) = match self.second {
+                false => (OPEN_SIZES, OPEN_PIXELS),
+                true => (OTHER_SIZES, OTHER_PIXELS),
+            };
+            let next = sizes[self.sizes.len() % sizes.len()];
+            let open = if rank == 4 { pixels } else { next };
             let key = match name {
                 "" => format!("?{}", self.sizes.len()),
                 name => name.to_owned(),

@@ -1,4 +1,5 @@
-//! Small networks as both of PyTorch's exporters wrote them (`xtask/python/make_onnx_fixtures.py`).
+//! Small networks as exporters wrote them: both of PyTorch's (`xtask/python/make_onnx_fixtures.py`),
+//! those of Keras and JAX (`xtask/python/make_keras_fixtures.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -26,5 +27,32 @@ fn a_network_of_many_parts_grows() {
 fn an_attention_keeps_its_scale() {
     for name in ["transformer-torchscript.onnx", "transformer-dynamo.onnx"] {
         grow(&fixture(name), &wider());
+    }
+}
+
+/// Images whose channels are innermost, batch norms as products and sums, pads that differ by side,
+/// depthwise and pointwise filters, a gate.
+#[test]
+fn a_network_of_keras_grows() {
+    for wanted in [wider(), deeper(), both()] {
+        grow(&fixture("keras-image.onnx"), &wanted);
+    }
+}
+
+/// Attention written as products of reshaped operands, whose shapes are computed from each other.
+#[test]
+fn an_attention_of_keras_or_jax_grows() {
+    for name in ["keras-attention.onnx", "jax-attention.onnx"] {
+        for wanted in [wider(), deeper(), both()] {
+            grow(&fixture(name), &wanted);
+        }
+    }
+}
+
+/// A product without a bias has one all the same: the number 0.
+#[test]
+fn products_of_jax_grow() {
+    for wanted in [wider(), deeper(), both()] {
+        grow(&fixture("jax-dense.onnx"), &wanted);
     }
 }

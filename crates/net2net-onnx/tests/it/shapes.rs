@@ -1,5 +1,7 @@
 //! Shapes that models compute, and operators that only move elements.
 
+use net2net_onnx::proto::Dimension;
+
 use crate::models::{Model, OPEN, floats, int, ints, value, whole};
 use crate::round_trip::grows;
 
@@ -382,4 +384,42 @@ fn stated_shapes_in_between_are_stated_anew() {
         assert_eq!(dims[1].dim_value, Some(9));
         assert_eq!(dims[0].dim_param(), "batch");
     }
+}
+
+/// A shape that is computed from a length and from a size that grows: stated anew, it must not hold
+/// the length that the proof was made with.
+#[test]
+fn a_length_that_is_open_stays_open() {
+    let mut model = Model::new(17).input("x", &[1, 5, 6]);
+    let stated = model.graph().input[0].r#type.as_mut();
+    let shape = stated.unwrap().tensor_type.as_mut().unwrap().shape.as_mut();
+    shape.unwrap().dim[1] = Dimension {
+        dim_param: Some("time".to_owned()),
+        ..Dimension::default()
+    };
+    let model = model
+        .node("Shape", &["x"], &["sizes"], &[])
+        .ints("outer", &[0, 1])
+        .node("Gather", &["sizes", "outer"], &["kept"], &[int("axis", 0)])
+        .ints("inner", &[8])
+        .node("Concat", &["kept", "inner"], &["target"], &[int("axis", 0)])
+        .ints("rows", &[-1, 6])
+        .node("Reshape", &["x", "rows"], &["flat"], &[])
+        .weight("up", &[6, 8])
+        .node("MatMul", &["flat", "up"], &["wide"], &[])
+        .node("Reshape", &["wide", "target"], &["back"], &[])
+        .node("Relu", &["back"], &["active"], &[])
+        .weight("down", &[8, 4])
+        .node("MatMul", &["active", "down"], &["y"], &[])
+        .output("y");
+    let grown = grows(&model);
+    let graph = grown.new.graph.unwrap();
+    let reshape = graph.node.iter().find(|node| node.output == ["back"]);
+    let target = &reshape.unwrap().input[1];
+    let stated = graph.initializer.iter().find(|t| t.name() == target);
+    let numbers: Vec<u8> = [1i64, -1, 12]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    assert_eq!(stated.unwrap().raw_data.as_deref(), Some(&numbers[..]));
 }
