@@ -10,13 +10,16 @@ use crate::dims::{AtomId, Spaces};
 use crate::graph::Graph;
 use crate::plan::{Step, check_sizes, widen};
 
+/// New sizes of spaces.
+type Sizes = HashMap<AtomId, usize>;
+
 /// The spaces that are to widen, and how they are asked to.
 pub(super) struct Widths {
     spaces: Spaces,
     /// By the factor.
     scaled: Vec<AtomId>,
     /// To a size of their own.
-    sized: HashMap<AtomId, usize>,
+    sized: Sizes,
 }
 
 impl Widths {
@@ -28,7 +31,7 @@ impl Widths {
             all.extend(spaces.aliases(graph, space));
             names.push((spaces.find(&space.name)?, all));
         }
-        let mut sized: HashMap<AtomId, usize> = HashMap::new();
+        let mut sized: Sizes = HashMap::new();
         for (pattern, size) in &wanted.sizes {
             for id in chosen(&spaces, &names, std::slice::from_ref(pattern))? {
                 sized.entry(id).or_insert(*size);
@@ -47,11 +50,7 @@ impl Widths {
     }
 
     /// The sizes that are asked for: by the factor, where one is, by name, or what reaches the target.
-    pub(super) fn sizes(
-        &self,
-        graph: &Graph,
-        wanted: &Request,
-    ) -> Result<HashMap<AtomId, usize>, RequestError> {
+    pub(super) fn sizes(&self, graph: &Graph, wanted: &Request) -> Result<Sizes, RequestError> {
         let mut sizes = self.sized.clone();
         match (wanted.target, wanted.widen) {
             (Some(target), _) => return self.fit(graph, wanted, target),
@@ -73,7 +72,7 @@ impl Widths {
         &self,
         graph: &Graph,
         wanted: &Request,
-        sizes: HashMap<AtomId, usize>,
+        sizes: Sizes,
         seed: u64,
     ) -> Result<Vec<Step>, RequestError> {
         check_sizes(graph, &self.spaces, &sizes)?;
@@ -105,12 +104,7 @@ impl Widths {
     /// Spaces of which only multiples are possible are given each multiple in turn, and the others
     /// the factor that goes with it; of those that come within 3 %, the one that is most in balance
     /// is taken.
-    fn fit(
-        &self,
-        graph: &Graph,
-        wanted: &Request,
-        target: Target,
-    ) -> Result<HashMap<AtomId, usize>, RequestError> {
+    fn fit(&self, graph: &Graph, wanted: &Request, target: Target) -> Result<Sizes, RequestError> {
         let (now, goal) = (target.of(graph), target.wanted());
         if goal <= now {
             let why = format!(
@@ -130,7 +124,7 @@ impl Widths {
             true => MAX_MULTIPLE,
             false => 1,
         };
-        let mut best: Option<(f64, f64, HashMap<AtomId, usize>)> = None;
+        let mut best: Option<(f64, f64, Sizes)> = None;
         for multiple in 1..=multiples {
             let Some((factor, sizes)) = fit.factor(multiple)? else {
                 break;
@@ -177,7 +171,7 @@ struct Fit<'a> {
 impl Fit<'_> {
     /// All sizes by a factor, and by a multiple where only multiples are possible; those that stay
     /// as they are are left out.
-    fn sizes(&self, multiple: usize, factor: f64) -> HashMap<AtomId, usize> {
+    fn sizes(&self, multiple: usize, factor: f64) -> Sizes {
         let mut sizes = self.widths.sized.clone();
         for id in &self.widths.scaled {
             let space = &self.widths.spaces.all()[id.index()];
@@ -196,7 +190,7 @@ impl Fit<'_> {
         sizes
     }
 
-    fn reached(&self, sizes: &HashMap<AtomId, usize>) -> Result<u64, RequestError> {
+    fn reached(&self, sizes: &Sizes) -> Result<u64, RequestError> {
         let spaces = &self.widths.spaces;
         // What would be refused is more than any goal that can be reached.
         if check_sizes(self.graph, spaces, sizes).is_err() {
@@ -207,10 +201,7 @@ impl Fit<'_> {
 
     /// The factor and the sizes that come closest with a multiple, by bisection: the more a network
     /// is widened, the more it has. `None` if the multiple alone is too much.
-    fn factor(
-        &self,
-        multiple: usize,
-    ) -> Result<Option<(f64, HashMap<AtomId, usize>)>, RequestError> {
+    fn factor(&self, multiple: usize) -> Result<Option<(f64, Sizes)>, RequestError> {
         let goal = self.target.wanted();
         let reached = |factor: f64| self.reached(&self.sizes(multiple, factor));
         let (mut low, mut high) = (1.0, 2.0);
