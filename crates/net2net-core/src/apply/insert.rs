@@ -5,7 +5,7 @@ use super::{ApplyError, Fresh, Stage, copy};
 use crate::dims::Refusal;
 use crate::graph::{Extent, Graph, NodeId, ValueId};
 use crate::ops::{Add, Nature, Op, Relu, Window};
-use crate::plan::{Insert, Layer};
+use crate::plan::{Insert, Layer, Region};
 
 /// Rebuilds the graph with one more layer; `number` is that of the step in its plan.
 pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stage, ApplyError> {
@@ -26,7 +26,7 @@ pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stag
     };
     check(graph, step, after, number)?;
     let region = match &step.layer {
-        Layer::Copy { from } => Some(copy::Region::find(graph, from, after).map_err(refuse)?),
+        Layer::Copy { from } => Some(Region::find(graph, from, after).map_err(refuse)?),
         _ => None,
     };
     let is_output = graph.outputs().contains(&after);
@@ -50,7 +50,7 @@ pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stag
                 if *old == after {
                     let last = is_output.then(|| graph.get(after).name.clone());
                     *new = match &region {
-                        Some(region) => region.copy(builder, graph, (after, *new), last)?,
+                        Some(region) => copy::copy(region, builder, graph, (after, *new), last)?,
                         None => {
                             let made = (*new, inputs);
                             layer(builder, graph, producer, made, (step, number), last)?

@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use net2net_kernels::Real;
 use thiserror::Error;
 
-pub(crate) use copy::Region;
 pub use rewrite::{Fresh, Lift, Origin};
 pub use source::{GrownSource, WideGrownSource};
 pub(crate) use widen::resized;

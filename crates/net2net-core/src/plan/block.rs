@@ -1,8 +1,7 @@
 //! Planning a residual block once more.
 
 use super::deepen::fresh_name;
-use super::{Insert, Layer};
-use crate::apply::Region;
+use super::{Insert, Layer, Region};
 use crate::dims::Refusal;
 use crate::graph::Graph;
 use crate::ops::{Nature, Op};

@@ -9,6 +9,7 @@ mod deepen;
 mod describe;
 mod layer;
 mod limits;
+mod region;
 mod structure;
 mod widen;
 
@@ -19,6 +20,7 @@ pub use block::{Block, blocks, copy_block};
 pub use deepen::{branch, deepen, deepenable, measure};
 pub use layer::{Insert, Layer, UndoneNorm};
 pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, check_sizes};
+pub(crate) use region::Region;
 pub(crate) use structure::ancestors;
 pub use structure::{Enlarge, Extend, Join, classes, enlarge, features, join};
 pub use widen::{Mapping, Symmetry, widen};
