@@ -139,10 +139,23 @@ fn whole_axis(spaces: &Spaces, value: ValueId, axis: usize, name: &str) -> Resul
     }
 }
 
+/// The most numbers of one sample of an input or output that is extended: it has to be fed.
+const MAX_BORDER: usize = 1 << 26;
+
 fn larger(graph: &Graph, value: ValueId, axis: usize, size: usize) -> Result<(), Refusal> {
     let value = graph.get(value);
     match value.shape.get(axis) {
-        Some(Extent::Fixed(old)) if size > old => Ok(()),
+        Some(Extent::Fixed(old)) if size > old => {
+            let others = value.shape.elements(1) / old.max(1);
+            match size.checked_mul(others) {
+                Some(count) if count <= MAX_BORDER => Ok(()),
+                _ => {
+                    let why =
+                        format!("{size} would make one sample more than {MAX_BORDER} numbers");
+                    Err(refuse(&value.name, why))
+                }
+            }
+        }
         Some(Extent::Fixed(old)) => Err(refuse(
             &value.name,
             format!("it has {old} already, and {size} are not more"),

@@ -305,6 +305,11 @@ fn what_would_change_the_function_is_refused() {
     let spaces = Spaces::infer(&net.graph);
     let output = net.graph.outputs()[0];
     assert!(classes(&net.graph, &spaces, output, 5, 0.0).is_err());
+    let input = net.graph.inputs()[0];
+    for size in [1 << 22, 1 << 40, usize::MAX] {
+        let refusal = features(&net.graph, &spaces, input, size, 0).unwrap_err();
+        assert!(refusal.why.contains("one sample"), "{refusal}");
+    }
     let step = |space: &str, size| {
         let extend = Extend {
             space: space.to_owned(),
