@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use net2net_core::apply::{Growth, apply};
+use net2net_core::dims::Spaces;
 use net2net_core::graph::Graph;
 use net2net_core::io::write_atomic;
-use net2net_core::plan::{Mapping, Plan, Symmetry};
+use net2net_core::plan::{Mapping, Plan, Step, Symmetry};
 use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::{Evidence, OutputEvidence, prove};
 use net2net_kernels::Context;
@@ -18,6 +19,7 @@ use serde_json::json;
 
 use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
+use crate::inspect::made_by;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
@@ -75,7 +77,7 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Exit::Done);
     }
-    for line in plan.describe() {
+    for line in in_words(&model.graph, &plan) {
         say!("  {line}");
     }
     say!("{}", change(&model.graph, growth.graph()));
@@ -162,7 +164,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
         None => say!("{text}"),
         Some(path) => {
             write_atomic(path, text.as_bytes()).with_context(|| path.display().to_string())?;
-            for line in plan.describe() {
+            for line in in_words(&model.graph, &plan) {
                 say!("  {line}");
             }
             say!("{}", change(&model.graph, growth.graph()));
@@ -176,6 +178,22 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The plan's steps in lines; spaces have the names of layers beside their own.
+fn in_words(graph: &Graph, plan: &Plan) -> Vec<String> {
+    let spaces = Spaces::infer(graph);
+    let line = |step: &Step| {
+        let Step::Widen(widen) = step else {
+            return step.describe();
+        };
+        let known = spaces.find(&widen.space);
+        match known.map(|id| made_by(graph, &spaces, &spaces.all()[id.index()])) {
+            Ok(layers) if !layers.is_empty() => format!("{} ({layers})", step.describe()),
+            _ => step.describe(),
+        }
+    };
+    plan.steps.iter().map(line).collect()
 }
 
 /// Refuses a file that does not compute what was proved: a fault in writing it.

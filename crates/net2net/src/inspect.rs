@@ -1,7 +1,8 @@
 //! `net2net inspect`.
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, LineStyle, Table};
 use net2net_core::dims::{Space, Spaces};
 use net2net_core::graph::Graph;
 use net2net_core::plan::{blocks, deepenable};
@@ -77,8 +78,10 @@ fn shares(graph: &Graph, spaces: &Spaces) -> (u64, u64) {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
+    // A line under each row would make the table of a deep network twice as long.
+    let line = LineStyle::none().fill('─').junction('─');
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(NOTHING.header_separator(line))
         .set_header(header);
     table
 }
@@ -120,16 +123,10 @@ fn shown(spaces: &Spaces, all: bool) -> impl Iterator<Item = &Space> {
 fn widths(graph: &Graph, spaces: &Spaces, all: bool) -> Table {
     let mut table = table(&["Space", "Size", "Made by", "Sites", "Growth"]);
     for space in shown(spaces, all) {
-        let aliases = spaces.aliases(graph, space);
-        let made_by = match &aliases[..] {
-            [] => String::new(),
-            [one] => one.clone(),
-            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
-        };
         table.add_row([
             space.name.clone(),
             space.size.to_string(),
-            made_by,
+            made_by(graph, spaces, space),
             space.sites.len().to_string(),
             growth(space),
         ]);
@@ -138,6 +135,15 @@ fn widths(graph: &Graph, spaces: &Spaces, all: bool) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The layers that make a space's units, by the names of their weights.
+pub(crate) fn made_by(graph: &Graph, spaces: &Spaces, space: &Space) -> String {
+    match &spaces.aliases(graph, space)[..] {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
 }
 
 fn growth(space: &Space) -> String {
