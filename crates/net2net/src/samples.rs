@@ -7,8 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use net2net_core::graph::Extent;
-use npyz::npz::NpzArchive;
 use npyz::{DType, NpyFile, Order, TypeChar};
+use zip::ZipArchive;
 
 use crate::args::Proof;
 use crate::model::Model;
@@ -108,14 +108,18 @@ fn given(
 
 fn read(path: &Path) -> Result<BTreeMap<String, Array>> {
     if path.extension().is_some_and(|e| e == "npz") {
-        let mut archive = NpzArchive::open(path)?;
-        let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+        let mut archive = ZipArchive::new(BufReader::new(File::open(path)?))?;
         let mut arrays = BTreeMap::new();
-        for name in names {
-            if let Some(file) = archive.by_name(&name)? {
-                let array = array(file).with_context(|| format!("array `{name}`"))?;
-                arrays.insert(name, array);
-            }
+        for at in 0..archive.len() {
+            let file = archive.by_index(at)?;
+            let Some(name) = file.name()?.strip_suffix(".npy").map(str::to_owned) else {
+                continue;
+            };
+            let array = NpyFile::new(file)
+                .map_err(anyhow::Error::from)
+                .and_then(array);
+            let array = array.with_context(|| format!("array `{name}`"))?;
+            arrays.insert(name, array);
         }
         return Ok(arrays);
     }

@@ -223,6 +223,43 @@ fn given_samples_are_what_is_compared() {
 }
 
 #[test]
+fn samples_come_from_archives_of_numpy() {
+    use zip::CompressionMethod::{Deflated, Stored};
+    use zip::{ZipWriter, write::SimpleFileOptions};
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    model(&folder.join("model.onnx"));
+    write_npy(&folder.join("x.npy"), &[7, 4], &random(1, "x", 28));
+    let array = fs::read(folder.join("x.npy")).unwrap();
+    // `numpy.savez` stores, `numpy.savez_compressed` deflates.
+    for (file, method, name) in [
+        ("stored.npz", Stored, "x.npy"),
+        ("deflated.npz", Deflated, "x.npy"),
+        ("other.npz", Stored, "other.npy"),
+    ] {
+        let mut archive = ZipWriter::new(fs::File::create(folder.join(file)).unwrap());
+        let options = SimpleFileOptions::default().compression_method(method);
+        archive.start_file(name, options).unwrap();
+        std::io::Write::write_all(&mut archive, &array).unwrap();
+        archive.finish().unwrap();
+    }
+    for file in ["stored", "deflated"] {
+        let grow = format!("grow model.onnx --wider 2 -o {file}.onnx --inputs {file}.npz");
+        let said = done(folder, &grow);
+        assert!(
+            said.contains(&format!("on 7 samples of {file}.npz")),
+            "{said}"
+        );
+    }
+    fails(
+        folder,
+        "verify model.onnx stored.onnx --inputs other.npz",
+        1,
+        &["there is no array `x`"],
+    );
+}
+
+#[test]
 fn files_that_do_not_belong_to_the_model_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
