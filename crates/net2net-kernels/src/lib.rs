@@ -39,6 +39,7 @@ pub mod lp;
 pub mod lrn;
 pub mod optimizer;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
 pub mod remap;
 pub mod resize;

@@ -264,6 +264,9 @@ fn folder_of(path: &Path) -> Result<()> {
 
 /// Says what of a model is not understood.
 pub(crate) fn warn(model: &Model) {
+    if let Some(quantized) = model.quantized() {
+        eprintln!("note: {quantized}");
+    }
     for node in model.opaque().iter().take(5) {
         eprintln!(
             "note: `{}` ({}) is not understood and stays as it is: {}",
@@ -289,12 +292,13 @@ fn planned(
     let mut cx = Context::<f32>::new(threads)?;
     let graph = &model.graph;
     let planned = request(&mut cx, graph, model, &asked, wanted.seed, batch, inputs);
-    planned.map_err(|error| match error {
-        RequestError::Refused(refusal) => anyhow!(
+    planned.map_err(|error| match (error, model.quantized()) {
+        (RequestError::Refused(refusal), Some(quantized)) => anyhow!("{refusal}; {quantized}"),
+        (RequestError::Refused(refusal), None) => anyhow!(
             "{refusal}; `net2net inspect --all` lists all spaces and layers, and what stands in \
              the way"
         ),
-        error => error.into(),
+        (error, _) => error.into(),
     })
 }
 

@@ -35,6 +35,9 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<Exit> {
             node.why
         );
     }
+    if let Some(quantized) = model.quantized() {
+        say!("{quantized}");
+    }
     let (all, touched) = shares(graph, &spaces);
     say!(
         "{} nodes, {} parameters, {} operations a sample; {} spaces can grow, and touch {:.0} % of \
@@ -196,5 +199,6 @@ fn as_json(model: &Model, spaces: &Spaces) -> Value {
         "deepenable": deepenable(graph),
         "blocks": blocks(graph).into_iter().map(|block| block.name).collect::<Vec<_>>(),
         "not_understood": opaque,
+        "quantized": model.opaque().iter().filter(|node| node.is_quantized()).count(),
     })
 }

@@ -196,6 +196,22 @@ impl Model {
         }
     }
 
+    /// What is to be said of a model that is quantised, wholly or in part.
+    pub(crate) fn quantized(&self) -> Option<String> {
+        let count = self
+            .opaque()
+            .iter()
+            .filter(|node| node.is_quantized())
+            .count();
+        (count > 0).then(|| {
+            format!(
+                "the model is quantised ({count} of its nodes): they and what is next to them stay as \
+                 they are, since integers do not divide into the shares of copies; to grow all of it, \
+                 grow the model in floating point and quantise it again"
+            )
+        })
+    }
+
     /// Whether an input of the graph is made by a node that is not understood, and not fed.
     pub(crate) fn is_made_beside(&self, input: &str) -> bool {
         let Origin::Onnx(parts) = &self.origin else {

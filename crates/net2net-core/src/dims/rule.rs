@@ -8,7 +8,8 @@
 //!
 //! What a label does follows from where it stands: in inputs and outputs it maps; in an
 //! activation and a parameter but in no output it is contracted, and the parameter absorbs the
-//! copies; standing anywhere alone it cannot grow.
+//! copies; standing anywhere alone it cannot grow. A label that an operator reads back from its own
+//! output is both, on different axes of its parameter.
 
 use super::unify::{Dim, Frozen, Unifier};
 use crate::graph::{Extent, Graph, NodeId, Shape, ValueId};
@@ -147,6 +148,28 @@ impl<'a> AxisRule<'a> {
         for label in labels {
             self.labels[label.0].reads.push((input, axis));
         }
+    }
+
+    /// States that an axis of an input reads what the operator itself makes along a label, a step
+    /// before: a parameter absorbs its copies as one does that reads any other activation.
+    pub fn recurs(&mut self, input: usize, axis: usize, label: Label) {
+        let value = self.graph.at(self.node).inputs[input];
+        let dim = self.labels[label.0].dim.clone();
+        let own = self.axes[value.index()][axis].clone();
+        self.unifier.unify(&dim, &own, Some(self.node));
+        if !self.graph.is_parameter(value) {
+            self.freeze(
+                label,
+                "two activations are multiplied and summed over this axis",
+            );
+            return;
+        }
+        self.uses.push(Use {
+            parameter: value,
+            axis,
+            label: dim,
+            role: AxisRole::Contract,
+        });
     }
 
     /// States that a label grows although no input has it: the operator makes as much of it as is

@@ -5,6 +5,7 @@
 
 mod activation;
 mod arithmetic;
+mod attention;
 mod attributes;
 mod batch_norm;
 mod concat;
@@ -21,9 +22,11 @@ mod normalization;
 mod pad;
 mod pool;
 mod prelu;
+mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod rotary;
 mod slice;
 mod softmax;
 mod transpose;
@@ -39,6 +42,7 @@ pub use arithmetic::{
     Add, And, Div, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Max, Min, Mul, Or, Pow, Sub,
     Where,
 };
+pub use attention::Attention;
 pub use attributes::{Attribute, Attributes};
 pub use batch_norm::BatchNorm;
 pub use concat::Concat;
@@ -54,9 +58,11 @@ pub use normalization::{GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pad::{Pad, PadMode};
 pub use pool::{AveragePool, GlobalAveragePool, MaxPool};
 pub use prelu::PRelu;
+pub use recurrent::{Gru, Lstm, Recurrence, Rnn, Ways};
 pub use reduce::{GlobalMaxPool, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use reshape::{Flatten, Reshape};
 pub use resize::{Coordinates, Interpolation, NearestMode, Resize};
+pub use rotary::RotaryEmbedding;
 pub use slice::{Slice, Split, Take};
 pub use softmax::{LogSoftmax, LpNormalization, Softmax};
 pub use transpose::{DepthOrder, DepthToSpace, SpaceToDepth, Transpose};
@@ -230,6 +236,7 @@ operators! {
     ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL2, GlobalMaxPool,
     LogSoftmax, LpNormalization,
     Transpose, Slice, Split, Take, Pad, Expand, Tile, Gather, DepthToSpace, SpaceToDepth, Resize,
+    Attention, RotaryEmbedding, Lstm, Gru, Rnn,
 }
 
 /// One line of the operator table.

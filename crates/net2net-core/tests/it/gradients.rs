@@ -3,6 +3,7 @@
 mod families;
 mod further;
 mod moves;
+mod sequences;
 
 use std::collections::BTreeSet;
 
@@ -309,7 +310,7 @@ fn cases() -> Vec<(&'static str, Build)> {
 fn backward_passes_agree_with_finite_differences() {
     let mut seen = BTreeSet::new();
     let families = families::cases().into_iter().chain(moves::cases());
-    let further = families.chain(further::cases());
+    let further = families.chain(further::cases()).chain(sequences::cases());
     for (what, build) in cases().into_iter().chain(further) {
         let graph = around(&*build);
         seen.extend(operators(&graph));

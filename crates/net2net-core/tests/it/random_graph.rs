@@ -4,6 +4,7 @@ mod blocks;
 mod families;
 mod further;
 mod moves;
+mod sequences;
 
 use std::collections::BTreeSet;
 

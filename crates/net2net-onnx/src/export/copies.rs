@@ -99,7 +99,7 @@ impl Writer<'_> {
         let known = renamed.find(|(_, now)| *now == original);
         let original = known.map_or(original, |(was, _)| was.as_str()).to_owned();
         let original = original.as_str();
-        if self.imported.internal.contains(original) {
+        if self.imported.internal.contains(original) && !by_name.contains_key(original) {
             return Ok(Some(None));
         }
         let before = old.find(original).ok().and_then(|id| old.producer(id));

@@ -26,7 +26,7 @@ impl Writer<'_> {
             let inputs: Vec<String> = graph.at(id).inputs.iter().map(name).collect();
             let outputs: Vec<String> = graph.at(id).outputs.iter().map(name).collect();
             let made = match self.copied_node(id, &by_name)? {
-                Some(copy) => copy.into_iter().collect(),
+                Some(copy) => self.before.drain(..).chain(copy).collect(),
                 None => self.onnx(&graph.at(id).op, inputs.clone(), outputs.clone())?,
             };
             // What a copy reads may be computed beside the graph.
@@ -125,7 +125,7 @@ impl Writer<'_> {
     }
 }
 
-fn node(
+pub(super) fn node(
     op: &str,
     input: Vec<String>,
     output: Vec<String>,

@@ -16,7 +16,7 @@ use net2net_kernels::Real;
 
 use crate::document::{Document, Unmade};
 use crate::error::OnnxError;
-use crate::import::{Imported, Link, Place};
+use crate::import::{Imported, Link, Opaque, Place};
 use crate::proto::{Dimension, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::source::{FileSource, GrownMaker};
 use crate::tensor;
@@ -135,8 +135,15 @@ fn read_again(
             Ok(Some(more))
         }
         Some((name, why)) => {
-            let mut lost = again.opaque.iter().filter(|node| node.node == name);
-            let why = lost.next().map_or(why, |node| node.why.clone());
+            let new = |node: &&Opaque| !imported.opaque.contains(node);
+            let lost = again.opaque.iter().find(new);
+            let why = lost.map_or(why, |node| {
+                format!(
+                    "a shape that the model computes does not follow this growth (at `{}`: {}); \
+                     export it with fixed lengths, so that only the batch is open",
+                    node.node, node.why
+                )
+            });
             Err(OnnxError::Export { name, why })
         }
     }
@@ -203,6 +210,8 @@ struct Writer<'a> {
     plain: BTreeMap<String, TensorProto>,
     /// Constants to be replaced, by the index of their node.
     constants: BTreeMap<usize, TensorProto>,
+    /// New nodes that the one being written reads.
+    before: Vec<NodeProto>,
 }
 
 impl<'a> Writer<'a> {
@@ -258,6 +267,7 @@ impl<'a> Writer<'a> {
             tensors: BTreeMap::new(),
             plain: BTreeMap::new(),
             constants: BTreeMap::new(),
+            before: Vec::new(),
         }
     }
 
@@ -275,6 +285,7 @@ impl<'a> Writer<'a> {
             for output in &node.output {
                 position.insert(output.clone(), index);
             }
+            placed.extend(self.before.drain(..).map(|new| (index, new)));
             placed.push((index, node));
         }
         for (at, node) in self.new_nodes(&old_nodes, &mut position)? {

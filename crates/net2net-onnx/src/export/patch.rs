@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use net2net_core::graph::{Extent, Graph, Node, NodeId, Shape};
-use net2net_core::ops::{Attribute, Op};
+use net2net_core::graph::{Extent, Graph, Node, NodeId, Shape, Value};
+use net2net_core::ops::{Attribute, Attributes, Op};
 
 use super::Writer;
 use super::insert::attribute;
@@ -57,6 +57,8 @@ impl<'a> Writer<'a> {
                     let free = [&input.name, &output.name].map(|name| self.free_axes(name));
                     let (from, to) = (&input.shape, &output.shape);
                     let Some(target) = reshaped(from, to, given.as_deref(), free) else {
+                        let was = &old.get(old_node.outputs[0]).shape;
+                        self.correct(node, was, output);
                         continue;
                     };
                     node.attribute.retain(|a| a.name() != "allowzero");
@@ -105,6 +107,9 @@ impl<'a> Writer<'a> {
                 }
             }
         }
+        if matches!(new_node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_)) {
+            drop_computed_zeros(node, &attributes);
+        }
         if matches!(new_node.op, Op::Conv(_)) {
             enlarged(node, &new.get(new_node.inputs[1]).shape);
         }
@@ -115,6 +120,38 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Has a reshape read the shape that the model computes, with those sizes put in that have grown:
+    /// several others follow what is left open, so that no constant could say them.
+    fn correct(&mut self, node: &mut NodeProto, was: &Shape, output: &Value) {
+        let free = self.free_axes(&output.name);
+        let sizes = was.extents().iter().zip(output.shape.extents()).enumerate();
+        let grown: Vec<(i64, i64)> = sizes
+            .filter(|(axis, (old, new))| old != new && !free.contains_key(axis))
+            .filter_map(|(axis, (_, new))| Some((axis as i64, new.fixed()? as i64)))
+            .collect();
+        let has_scatter = self.document.opset() >= 11;
+        let Some(computed) = node
+            .input
+            .get(1)
+            .filter(|_| has_scatter && !grown.is_empty())
+        else {
+            return;
+        };
+        let computed = computed.clone();
+        let [axes, sizes, shape] = ["axes", "sizes", "shape"]
+            .map(|part| self.fresh(&format!("{}.{part}", node.output[0])));
+        let (at, new): (Vec<i64>, Vec<i64>) = grown.into_iter().unzip();
+        let places = tensor::of_ints(&axes, &[at.len(), 1], &at);
+        self.tensors.insert(axes.clone(), places);
+        let grown = tensor::of_ints(&sizes, &[new.len()], &new);
+        self.tensors.insert(sizes.clone(), grown);
+        let inputs = vec![computed, axes, sizes];
+        let made = vec![shape.clone()];
+        self.before
+            .push(super::insert::node("ScatterND", inputs, made, Vec::new()));
+        node.input[1] = shape;
     }
 
     /// Whether a node reads numbers that it computes from the sizes of what has grown.
@@ -236,6 +273,18 @@ fn enlarged(node: &mut NodeProto, weight: &Shape) {
     }
     if node.attribute.iter().any(|a| a.name() == "pads") {
         node.attribute.retain(|a| a.name() != "auto_pad");
+    }
+}
+
+/// Leaves out first states that the model computes as zeros of the old size, which is what they are
+/// without.
+fn drop_computed_zeros(node: &mut NodeProto, attributes: &Attributes) {
+    let first_state = 5;
+    if attributes.get("initial").is_none() {
+        node.input
+            .iter_mut()
+            .skip(first_state)
+            .for_each(String::clear);
     }
 }
 

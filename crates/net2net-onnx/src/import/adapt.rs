@@ -6,7 +6,7 @@
 use net2net_core::ops::{Attribute, Attributes};
 
 use super::builder::Builder;
-use super::{moves, prelu};
+use super::{attention, moves, prelu, quantized, recurrent};
 use crate::fold::BATCH;
 use crate::proto::{AttributeProto, NodeProto};
 
@@ -71,6 +71,14 @@ fn attributes(node: &NodeProto) -> Result<Attributes> {
             }
             6 => Attribute::Floats(attribute.floats.iter().map(|x| f64::from(*x)).collect()),
             7 => Attribute::Ints(attribute.ints.clone()),
+            8 => {
+                let texts = attribute
+                    .strings
+                    .iter()
+                    .map(|text| std::str::from_utf8(text));
+                let texts: std::result::Result<Vec<&str>, _> = texts.collect();
+                Attribute::Text(texts.map_err(|_| "a text is not UTF-8")?.join(" "))
+            }
             _ => return Err(format!("its attribute `{name}` is not read")),
         };
         all.insert(name, value);
@@ -212,6 +220,9 @@ pub(super) fn pieces<'a>(
             drop(&mut attrs, &[]);
             one(node, op, attrs, all(node))
         }
+        "LSTM" | "GRU" | "RNN" => recurrent::pieces(builder, node, attrs),
+        "Attention" => attention::pieces(builder, node, attrs),
+        op if quantized::is_quantized(op) => Err(quantized::WHY.to_owned()),
         "Swish" if attribute(node, "alpha").is_none() => one(node, "Silu", attrs, all(node)),
         _ => one(node, op, attrs, all(node)),
     }
@@ -238,6 +249,10 @@ pub(super) fn one<'a>(
     let mut outputs: Vec<&String> = node.output.iter().collect();
     while outputs.last().is_some_and(|name| name.is_empty()) {
         outputs.pop();
+    }
+    // Others that nobody reads, such as the mask of a dropout, are none of the graph's.
+    if op != "Split" {
+        outputs.truncate(1);
     }
     Ok(Some(vec![Piece {
         op,

@@ -8,7 +8,7 @@ use net2net_core::ops::Op;
 use super::adapt::{self, Name, Piece};
 use super::island::captured;
 use super::shapes::Open;
-use super::{Feed, Imported, Link, Opaque, Place, Stored, as_known, as_place};
+use super::{Feed, Imported, Link, Opaque, Place, Stored, as_known, as_place, quantized};
 use crate::document::Document;
 use crate::error::OnnxError;
 use crate::fold::{Call, Known, MAX_RANK, fold};
@@ -53,6 +53,10 @@ pub(super) struct Builder<'a> {
     internal: BTreeSet<String>,
     /// All names of the document.
     taken: HashSet<&'a str>,
+    /// Those of its outputs.
+    results: HashSet<&'a str>,
+    /// What is quantised, or made of it, and the shape if it is known.
+    pub(super) quantized: HashMap<&'a str, Option<Shape>>,
 }
 
 /// How a document is read.
@@ -170,6 +174,8 @@ impl<'a> Builder<'a> {
             opaque: Vec::new(),
             internal: BTreeSet::new(),
             taken,
+            results: source.output.iter().map(|output| output.name()).collect(),
+            quantized: HashMap::new(),
         }
     }
 
@@ -300,6 +306,30 @@ impl<'a> Builder<'a> {
             }
             None => false,
         }
+    }
+
+    /// The numbers of a value that the model computes from shapes and constants.
+    pub(super) fn computed(&self, name: &str) -> Option<&Known> {
+        self.known.get(name).filter(|_| !self.is_stated(name))
+    }
+
+    /// Whether a value is a tensor of the document, or such a tensor turned.
+    pub(super) fn is_stated(&self, name: &str) -> bool {
+        let parameter = self.values.get(name).map(|id| self.graph.is_parameter(*id));
+        let stated = self.initializers.contains_key(name) || self.constants.contains_key(name);
+        stated || parameter == Some(true)
+    }
+
+    /// The shape of a value, an initialiser, or what is quantised, as far as it is known.
+    pub(super) fn shape_of(&self, name: &str) -> Option<Shape> {
+        if let Some(id) = self.values.get(name) {
+            return Some(self.graph.get(*id).shape.clone());
+        }
+        if let Some(shape) = self.quantized.get(name) {
+            return shape.clone();
+        }
+        self.initializer_sizes(name)
+            .map(|sizes| Shape::fixed(&sizes))
     }
 
     /// The sizes of a value, a constant or an initialiser, for shape arithmetic.
@@ -465,6 +495,11 @@ impl<'a> Builder<'a> {
                 return Err(format!("`{name}` is computed from the size of the batch"));
             }
             whole(as_place(known), known.dims.len())
+        } else if self.quantized.contains_key(name) {
+            return Err(format!(
+                "its input `{name}` is not real: {}",
+                quantized::WHY
+            ));
         } else {
             return Err(format!(
                 "its input `{name}` comes from what is not understood"
@@ -476,23 +511,29 @@ impl<'a> Builder<'a> {
     }
 
     fn understand(&mut self, node: &'a NodeProto) -> Result<Link, String> {
-        let outputs = node.output.iter().filter(|name| !name.is_empty()).count();
         let Some(pieces) = adapt::pieces(self, node)? else {
             return Ok(Link::Folded);
         };
-        let first = node.output.first().ok_or("it makes nothing")?;
-        let mut made = 0;
+        let own = pieces.iter().filter(|piece| !piece.internal);
+        let made: Vec<&String> = own.flat_map(|piece| &piece.outputs).collect();
+        let first = (*made.first().ok_or("it makes nothing")?).clone();
+        let is_lost = |name: &&String| self.is_read(name) && !made.contains(name);
+        if let Some(lost) = node.output.iter().find(is_lost) {
+            return Err(format!("its output `{lost}` is not understood"));
+        }
         for piece in pieces {
-            made += self.add_piece(node, piece)?;
+            self.add_piece(node, piece)?;
         }
-        if made < outputs {
-            return Err("not all of its outputs are understood".to_owned());
-        }
-        Ok(Link::Node(first.clone()))
+        Ok(Link::Node(first))
     }
 
-    /// Adds one node to the graph; returns how many of the document's values it makes.
-    fn add_piece(&mut self, node: &'a NodeProto, piece: Piece<'a>) -> Result<usize, String> {
+    /// Whether anything reads a value, or it is an output.
+    fn is_read(&self, name: &str) -> bool {
+        !name.is_empty() && (self.readers.contains_key(name) || self.results.contains(name))
+    }
+
+    /// Adds one node to the graph.
+    fn add_piece(&mut self, node: &'a NodeProto, piece: Piece<'a>) -> Result<(), String> {
         let op = Op::read(piece.op, piece.attributes)?;
         let mut inputs = Vec::with_capacity(piece.inputs.len());
         for name in &piece.inputs {
@@ -501,8 +542,10 @@ impl<'a> Builder<'a> {
                 Name::Internal(name) => self.graph.find(name).map_err(|e| e.to_string())?,
             });
         }
+        // A table that is indexed, its axis, and the indices.
         let gathers = match &op {
-            Op::Gather(gather) => Some(gather.axis),
+            Op::Gather(gather) => Some((0, gather.axis, 1)),
+            Op::RotaryEmbedding(_) if inputs.len() > 3 => Some((1, 0, 3)),
             _ => None,
         };
         let passes = matches!(op, Op::Identity(_) | Op::Reshape(_) | Op::Flatten(_));
@@ -511,11 +554,10 @@ impl<'a> Builder<'a> {
             .graph
             .node_with_outputs(&names, op, &inputs)
             .map_err(|error| error.to_string())?;
-        if let Some(axis) = gathers {
-            let limit = self.graph.get(inputs[0]).shape.at(1)[axis];
-            if let Some(Feed::Index(known)) =
-                self.from_input.get(&inputs[1]).map(|i| &mut self.feeds[*i])
-            {
+        if let Some((table, axis, indices)) = gathers {
+            let limit = self.graph.get(inputs[table]).shape.at(1)[axis];
+            let input = self.from_input.get(&inputs[indices]);
+            if let Some(Feed::Index(known)) = input.map(|input| &mut self.feeds[*input]) {
                 *known = if *known == 2 {
                     limit
                 } else {
@@ -526,22 +568,19 @@ impl<'a> Builder<'a> {
         if let (true, Some(input)) = (passes, self.from_input.get(&inputs[0]).copied()) {
             self.from_input.insert(made[0], input);
         }
-        if piece.internal {
-            self.internal.extend(names);
-            return Ok(0);
-        }
         let dtype = adapt::result_type(self, node);
-        for (name, id) in node
-            .output
-            .iter()
-            .filter(|name| !name.is_empty())
-            .zip(&made)
-        {
-            self.values.insert(name, *id);
-            if let Some(dtype) = dtype {
-                self.dtypes.insert(name, dtype);
+        for (name, id) in names.into_iter().zip(made) {
+            let own = node.output.iter().find(|own| **own == name);
+            match own.filter(|_| !piece.internal) {
+                Some(own) => {
+                    self.values.insert(own, id);
+                    self.dtypes.extend(dtype.map(|dtype| (own.as_str(), dtype)));
+                }
+                None => {
+                    self.internal.insert(name);
+                }
             }
         }
-        Ok(made.len())
+        Ok(())
     }
 }

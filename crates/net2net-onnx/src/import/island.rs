@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::builder::Builder;
+use super::quantized::{self, is_quantized};
 use super::{Feed, Opaque};
 use crate::document::node_name;
 use crate::error::OnnxError;
@@ -25,24 +26,39 @@ impl<'a> Builder<'a> {
         let mut read: Vec<&str> = read.into_iter().filter(|name| !name.is_empty()).collect();
         read.sort_unstable();
         for name in read {
-            // A parameter that it reads keeps its shape, whoever else reads it.
-            if self.initializers.contains_key(name) && self.readers.get(name) == Some(&1) {
+            // A parameter that it reads keeps its shape, whoever else reads it. A number has none.
+            let sizes = self.initializer_sizes(name);
+            let alone = sizes.is_some() && self.readers.get(name) == Some(&1);
+            if alone || sizes.is_some_and(|sizes| sizes.is_empty()) {
                 continue;
             }
             if let Ok(id) = self.value(name) {
                 self.add_output(id);
             }
         }
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
+        let reads = |name: &String| self.quantized.contains_key(name.as_str());
+        let quantized = is_quantized(node.op_type()) || node.input.iter().any(reads);
+        for (index, output) in node.output.iter().enumerate() {
+            if output.is_empty() {
+                continue;
+            }
             let stated = self.stated.get(output.as_str()).copied();
-            let real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
-            if let Some(shape) = stated.and_then(|stated| self.open.value(stated))
+            let mut shape = stated.and_then(|stated| self.open.value(stated));
+            let mut real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
+            if quantized {
+                let made = quantized::made(self, node, index);
+                real |= made.as_ref().is_some_and(|(_, real)| *real);
+                shape = shape.or(made.map(|(shape, _)| shape));
+                self.quantized.insert(output, shape.clone());
+            }
+            if let Some(shape) = shape
                 && real
                 // A batch on an inner axis is more than the graph can say.
                 && shape.check().is_ok()
                 && !self.values.contains_key(output.as_str())
             {
                 self.add_input(output, shape, Feed::Island)?;
+                self.dtypes.entry(output).or_insert(1);
             }
         }
         Ok(())

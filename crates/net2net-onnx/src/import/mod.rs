@@ -6,11 +6,14 @@
 //! that neither grows and everything around it does.
 
 mod adapt;
+mod attention;
 mod builder;
 mod island;
 mod known;
 mod moves;
 mod prelu;
+mod quantized;
+mod recurrent;
 mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,6 +112,13 @@ pub struct Opaque {
     pub operator: String,
     /// What is not understood.
     pub why: String,
+}
+
+impl Opaque {
+    /// Whether it works on integers that stand for real numbers.
+    pub fn is_quantized(&self) -> bool {
+        quantized::is_quantized(&self.operator)
+    }
 }
 
 impl Imported {

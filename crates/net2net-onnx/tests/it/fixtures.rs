@@ -3,6 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use net2net_onnx::Document;
+use prost::Message;
+
 use super::growing::{both, deeper, grow, wider};
 
 fn fixture(name: &str) -> PathBuf {
@@ -46,6 +49,33 @@ fn an_attention_of_keras_or_jax_grows() {
         for wanted in [wider(), deeper(), both()] {
             grow(&fixture(name), &wanted);
         }
+    }
+}
+
+/// The same with a length that the model leaves open: a shape is computed from it, from the batch, and
+/// from a number of units that grows.
+#[test]
+fn an_attention_of_keras_over_any_length_grows() {
+    let mut model = Document::open(&fixture("keras-attention.onnx"))
+        .unwrap()
+        .model;
+    let graph = model.graph.as_mut().unwrap();
+    graph.value_info.clear();
+    let stated = graph.input[0].r#type.as_mut().unwrap();
+    let dims = &mut stated
+        .tensor_type
+        .as_mut()
+        .unwrap()
+        .shape
+        .as_mut()
+        .unwrap()
+        .dim;
+    (dims[1].dim_value, dims[1].dim_param) = (None, Some("T".to_owned()));
+    let folder = tempfile::tempdir().unwrap();
+    let open = folder.path().join("open.onnx");
+    std::fs::write(&open, model.encode_to_vec()).unwrap();
+    for wanted in [wider(), deeper(), both()] {
+        grow(&open, &wanted);
     }
 }
 

@@ -18,7 +18,7 @@ use net2net_onnx::{Document, Imported};
 use crate::models::Model;
 
 /// Attributes that growth may change.
-const SIZES: [&str; 10] = [
+const SIZES: [&str; 11] = [
     "group",
     "shape",
     "split",
@@ -29,6 +29,7 @@ const SIZES: [&str; 10] = [
     "value",
     "num_outputs",
     "allowzero",
+    "hidden_size",
 ];
 
 /// What became of a model.

@@ -28,7 +28,10 @@ fn structure(name: &str) -> &'static [&'static [&'static str]] {
             &["--branch", "*", "--kernel", "3"],
             &["--classes", "11", "--features", "4", "--wider", "1.3"],
         ],
-        false => &[&["--branch", "*"], &["--copy", "*"], &["--deeper", "*"]],
+        false if name.starts_with("transformer") => {
+            &[&["--branch", "*"], &["--copy", "*"], &["--deeper", "*"]]
+        }
+        false => &[&["--deeper", "*"]],
     }
 }
 
@@ -45,6 +48,12 @@ fn onnxruntime_computes_the_same_before_and_after_growth() {
         "residual-dynamo",
         "transformer-torchscript",
         "transformer-dynamo",
+        "recurrent-torchscript",
+        "recurrent-dynamo",
+        "attention-dynamo",
+        "heads",
+        "quantized-static",
+        "quantized-dynamic",
     ] {
         let model = root.join(format!("crates/net2net-onnx/tests/fixtures/{name}.onnx"));
         let wider = folder.path().join(format!("{name}-wider.onnx"));

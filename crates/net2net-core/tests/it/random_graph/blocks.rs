@@ -17,6 +17,9 @@ impl Maker {
         if self.chance(0.3) {
             return self.moved(x, out);
         }
+        if self.chance(0.15) {
+            return self.sequence(x);
+        }
         match self.below(15) {
             0 => self.layer(x, out),
             1 => {
