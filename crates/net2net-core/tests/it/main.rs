@@ -18,6 +18,7 @@ mod sizes;
 mod spaces;
 mod streaming;
 mod structure;
+mod targets;
 mod text;
 mod trainer;
 
