@@ -158,6 +158,12 @@ pub(crate) struct Wanted {
     /// of residual blocks (or new layers) as make the network twice as deep
     #[arg(long, value_name = "NAME|FACTOR", num_args = 1..)]
     pub(crate) deeper: Vec<String>,
+    /// Insert a layer on top of each of these concatenations, by name; * stands for anything
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) on_top: Vec<String>,
+    /// Insert so many pairs of a vertical and a horizontal filter in place of each layer
+    #[arg(long, value_name = "N")]
+    pub(crate) pairs: Option<usize>,
     /// Add a copy of each of these residual blocks after it, e.g. `layer1.0`; begins without effect
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(crate) copy: Vec<String>,

@@ -318,6 +318,7 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
     let widths = wanted.wider.is_some() || target.is_some() || !wanted.widen.is_empty();
     let lists = [
         &wanted.deeper,
+        &wanted.on_top,
         &wanted.spaces,
         &wanted.copy,
         &wanted.branch,
@@ -334,8 +335,14 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
     if let Some(factor) = wanted.wider.filter(|x| *x <= 1.0 || x.is_nan()) {
         bail!("--wider {factor} is no growth; name a factor above 1, e.g. --wider 1.5");
     }
-    if wanted.kernel.is_some() && wanted.deeper.is_empty() && wanted.branch.is_empty() {
-        bail!("--kernel is the side of inserted filters; say where with --deeper or --branch");
+    let inserted = [&wanted.deeper, &wanted.on_top, &wanted.branch];
+    if wanted.kernel.is_some() && inserted.iter().all(|list| list.is_empty()) {
+        bail!(
+            "--kernel is the side of inserted filters; say where with --deeper, --on-top or --branch"
+        );
+    }
+    if wanted.pairs.is_some() && wanted.deeper.is_empty() && wanted.on_top.is_empty() {
+        bail!("--pairs says what is inserted; say where with --deeper or --on-top");
     }
     if !wanted.spaces.is_empty() && wanted.wider.is_none() && target.is_none() {
         bail!(
@@ -346,7 +353,7 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         true => vec!["*".to_owned()],
         false => wanted.spaces.clone(),
     };
-    let placed = [&wanted.deeper, &wanted.copy, &wanted.spaces];
+    let placed = [&wanted.deeper, &wanted.on_top, &wanted.copy, &wanted.spaces];
     let balance = !wanted.width_only && placed.iter().all(|list| list.is_empty());
     Ok(Request {
         balance,
@@ -356,6 +363,8 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         target,
         round_to: wanted.round_to,
         deepen: deepen.into_iter().cloned().collect(),
+        on_top: wanted.on_top.clone(),
+        pairs: wanted.pairs,
         depth: factors.first().and_then(|text| depth(text)),
         copy: wanted.copy.clone(),
         branch: wanted.branch.clone(),

@@ -5,7 +5,7 @@ use super::{ApplyError, Fresh, Stage, copy};
 use crate::dims::Refusal;
 use crate::graph::{Extent, Graph, NodeId, ValueId};
 use crate::ops::{Add, Nature, Op, Relu, Window};
-use crate::plan::{Insert, Layer, Region};
+use crate::plan::{Insert, Layer, Region, is_rectified};
 
 /// Rebuilds the graph with one more layer; `number` is that of the step in its plan.
 pub(super) fn insert(graph: &Graph, step: &Insert, number: usize) -> Result<Stage, ApplyError> {
@@ -73,6 +73,7 @@ fn check(graph: &Graph, step: &Insert, after: ValueId, number: usize) -> Result<
         Some(Nature::Activation { idempotent }) => Some(idempotent),
         _ => None,
     };
+    let rectified = is_rectified(graph, after);
     let kernel: &[usize] = match &step.layer {
         Layer::Identity { kernel, .. }
         | Layer::Residual { kernel, .. }
@@ -103,6 +104,7 @@ fn check(graph: &Graph, step: &Insert, after: ValueId, number: usize) -> Result<
     }
     match (&step.layer, idempotent) {
         (Layer::Identity { .. }, Some(true)) | (Layer::Residual { .. }, Some(_)) => {}
+        (Layer::Identity { .. }, _) if rectified => {}
         (Layer::Identity { .. }, _) => {
             return Err(invalid(format!(
                 "`{}` is not an activation that can be applied twice, so an identity and an \
@@ -167,7 +169,10 @@ fn layer(
             if let Some(norm) = norm {
                 y = builder.undone_norm(&name(".norm"), y, norm)?;
             }
-            builder.activation(&last, activation, y)
+            match activation.nature() {
+                Nature::Activation { .. } => builder.activation(&last, activation, y),
+                _ => builder.activation(&last, &Relu.into(), y),
+            }
         }
         Layer::Residual { kernel, norm, seed } => {
             let [first, second] = [name(".first"), name(".second")];

@@ -207,6 +207,23 @@ impl Growth {
         &self,
         state: &OptimizerState<T>,
     ) -> Result<OptimizerState<T>, ApplyError> {
+        self.state(state, moment_power)
+    }
+
+    /// Grows optimizer state without dividing it: each copy has its original's moments whole, as if
+    /// each had the original's gradient. For comparison with [`Growth::optimizer_state`].
+    pub fn undivided_state<T: Real>(
+        &self,
+        state: &OptimizerState<T>,
+    ) -> Result<OptimizerState<T>, ApplyError> {
+        self.state(state, |_| 0)
+    }
+
+    fn state<T: Real>(
+        &self,
+        state: &OptimizerState<T>,
+        power: impl Fn(Moment) -> i32,
+    ) -> Result<OptimizerState<T>, ApplyError> {
         let mut grown = OptimizerState {
             steps: state.steps,
             since: state.since.clone(),
@@ -225,7 +242,7 @@ impl Growth {
                 // Running statistics have no moments; a parameter without one stays without.
                 tensors = stage.rebuild_known(&tensors, |tensor, origin, sizes| match origin {
                     Origin::Kept => tensor.clone(),
-                    Origin::Lifted(lift) => lift.moment(tensor, *moment),
+                    Origin::Lifted(lift) => lift.shared(tensor, power(*moment)),
                     Origin::Copied(_) | Origin::Fresh(_) => Tensor::full(sizes, T::zero()),
                 })?;
             }
@@ -337,7 +354,7 @@ impl Stage {
 }
 
 /// What growth does to a moment: see [`Growth::optimizer_state`].
-pub(crate) fn moment_power(moment: Moment) -> i32 {
+fn moment_power(moment: Moment) -> i32 {
     match moment {
         Moment::First => 1,
         Moment::Second => 2,

@@ -2,10 +2,9 @@
 
 use net2net_kernels::Real;
 
+use super::Copies;
 use super::take::take_all;
-use super::{Copies, moment_power};
 use crate::dims::{AxisMap, Unit};
-use crate::engine::Moment;
 use crate::plan::{Noise, NoiseKind};
 use crate::weights::{Tensor, normal, stream};
 
@@ -122,9 +121,8 @@ impl Lift {
         }
     }
 
-    /// An optimizer's moment: copies receive their share of the gradient.
-    pub fn moment<T: Real>(&self, old: &Tensor<T>, moment: Moment) -> Tensor<T> {
-        let power = moment_power(moment);
+    /// An optimizer's moment: copies receive this power of their share of the gradient.
+    pub(super) fn shared<T: Real>(&self, old: &Tensor<T>, power: i32) -> Tensor<T> {
         let mut tensor = old.clone();
         for (axis, map) in self.axes.iter().enumerate() {
             tensor = take(&tensor, axis, map, |i| map.gradient[i].powi(power));

@@ -13,7 +13,9 @@ mod memory;
 mod optimizer;
 mod parameters;
 mod precision;
+mod predictor;
 mod program;
+mod targets;
 mod trainer;
 
 pub use evaluate::evaluate;
@@ -22,5 +24,7 @@ pub use layout::{Layout, Layouts};
 pub use optimizer::{Moment, OptimizerConfig, OptimizerState};
 pub use parameters::Parameters;
 pub use precision::{Precision, Rate};
+pub use predictor::Predictor;
 pub use program::{CompileError, Memory, Program};
+pub use targets::{Targets, Teaching};
 pub use trainer::{Evaluation, StepReport, TrainError, Trainer, TrainerOptions};

@@ -4,7 +4,8 @@
 //! of them together take minutes, so what is heavy goes through this trait: its methods are those
 //! of concrete types, and are compiled with this crate, once.
 
-use net2net_kernels::{Context, Real, optimizer, shuffle, softmax};
+use net2net_kernels::loss::Softening;
+use net2net_kernels::{Context, Real, loss, optimizer, shuffle, softmax};
 
 use super::kernel::{Kernel, Site};
 use super::optimizer::OptimizerConfig;
@@ -29,7 +30,7 @@ pub trait Precision: Real {
     );
 
     /// The mean loss, its gradient if asked for, and the number of correct samples; see
-    /// [`softmax::cross_entropy`].
+    /// [`loss::cross_entropy`].
     fn cross_entropy(
         cx: &mut Context<Self>,
         classes: usize,
@@ -38,6 +39,29 @@ pub trait Precision: Real {
         smoothing: f64,
         gradient: Option<&mut [Self]>,
     ) -> (f64, usize);
+
+    /// The mean loss against rows of probabilities, and the number of samples that agree; see
+    /// [`loss::soft_cross_entropy`].
+    fn soft_cross_entropy(
+        cx: &mut Context<Self>,
+        classes: usize,
+        logits: &[Self],
+        targets: &[Self],
+        softening: Softening,
+        gradient: Option<loss::Gradient<'_, Self>>,
+    ) -> (f64, usize);
+
+    /// See [`loss::squared_error`].
+    fn squared_error(
+        cx: &mut Context<Self>,
+        batch: usize,
+        values: &[Self],
+        targets: &[Self],
+        gradient: Option<&mut [Self]>,
+    ) -> f64;
+
+    /// Softmax of rows of logits; see [`softmax::forward`].
+    fn softmax(cx: &mut Context<Self>, classes: usize, logits: &[Self], into: &mut [Self]);
 
     /// The sum of the squares of a gradient.
     fn squared_norm(cx: &mut Context<Self>, gradient: &[Self]) -> f64;
@@ -98,9 +122,35 @@ macro_rules! precision {
                 gradient: Option<&mut [Self]>,
             ) -> (f64, usize) {
                 let n = labels.len();
+                let loss = loss::cross_entropy(cx, n, classes, logits, labels, smoothing, gradient);
+                (loss, loss::count_correct(classes, logits, labels))
+            }
+
+            fn soft_cross_entropy(
+                cx: &mut Context<Self>,
+                classes: usize,
+                logits: &[Self],
+                targets: &[Self],
+                softening: Softening,
+                gradient: Option<loss::Gradient<'_, Self>>,
+            ) -> (f64, usize) {
                 let loss =
-                    softmax::cross_entropy(cx, n, classes, logits, labels, smoothing, gradient);
-                (loss, softmax::count_correct(classes, logits, labels))
+                    loss::soft_cross_entropy(cx, classes, logits, targets, softening, gradient);
+                (loss, loss::count_agreeing(classes, logits, targets))
+            }
+
+            fn squared_error(
+                cx: &mut Context<Self>,
+                batch: usize,
+                values: &[Self],
+                targets: &[Self],
+                gradient: Option<&mut [Self]>,
+            ) -> f64 {
+                loss::squared_error(cx, batch, values, targets, gradient)
+            }
+
+            fn softmax(cx: &mut Context<Self>, classes: usize, logits: &[Self], into: &mut [Self]) {
+                softmax::forward(cx, logits.len() / classes.max(1), classes, logits, into);
             }
 
             fn squared_norm(cx: &mut Context<Self>, gradient: &[Self]) -> f64 {

@@ -1,4 +1,4 @@
-//! Training a classifier, one batch at a time.
+//! Training, one batch at a time.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use super::optimizer::{Optimizer, OptimizerConfig, OptimizerState};
 use super::parameters::Parameters;
 use super::precision::Precision;
 use super::program::{CompileError, Memory, Program};
-use crate::graph::{Extent, Graph};
+use super::targets::{Loss, Targets, Teaching};
+use crate::graph::{Extent, Graph, GraphError, Value};
 use crate::weights::Weights;
 
 /// How to train.
@@ -71,6 +72,24 @@ pub enum TrainError {
         /// The number of classes.
         classes: usize,
     },
+    /// Targets of another length than the output that they are for.
+    #[error("`{name}` holds {expected} numbers in a batch, and {found} were given as its targets")]
+    Targets {
+        /// The output.
+        name: String,
+        /// Given.
+        found: usize,
+        /// Needed.
+        expected: usize,
+    },
+    /// Something that is no distribution over the classes.
+    #[error(
+        "the target of sample {sample} is no distribution: its probabilities must be 0 or more and sum to 1"
+    )]
+    Probabilities {
+        /// Counted from zero.
+        sample: usize,
+    },
     /// Not one label a sample.
     #[error("a batch of {expected} samples needs as many labels, and {found} were given")]
     Labels {
@@ -97,7 +116,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Norm of the gradient over all parameters, before clipping.
     pub gradient_norm: f64,
-    /// Samples of the batch that were classified correctly.
+    /// Samples of the batch that were classified correctly: as their label says, or as the largest
+    /// of their probabilities; none where the targets are values.
     pub correct: usize,
 }
 
@@ -116,6 +136,7 @@ pub struct Evaluation {
 pub struct Trainer<T: Precision> {
     graph: Graph,
     options: TrainerOptions,
+    /// The length of a row of logits; 0 in a network that is no classifier.
     classes: usize,
     cx: Context<T>,
     parameters: Parameters<T>,
@@ -126,23 +147,41 @@ pub struct Trainer<T: Precision> {
 }
 
 impl<T: Precision> Trainer<T> {
-    /// Compiles a graph for training from given weights and optimizer state.
+    /// Compiles a classifier for training from given weights and optimizer state.
     pub fn new(
         graph: &Graph,
         weights: &Weights<T>,
         state: &OptimizerState<T>,
         options: TrainerOptions,
     ) -> Result<Self, TrainError> {
-        let logits = graph.outputs().first().map(|id| graph.get(*id));
-        let Some(logits) = logits else {
-            return Err(CompileError::from(crate::graph::GraphError::NoOutput).into());
-        };
+        let logits = first_output(graph)?;
         let [Extent::Batch, Extent::Fixed(classes)] = *logits.shape.extents() else {
             return Err(TrainError::NotAClassifier {
                 name: logits.name.clone(),
                 shape: logits.shape.to_string(),
             });
         };
+        Self::with_classes(graph, weights, state, options, classes)
+    }
+
+    /// Compiles a graph whose first output, of any shape, is to become [`Targets::Values`].
+    pub fn for_values(
+        graph: &Graph,
+        weights: &Weights<T>,
+        state: &OptimizerState<T>,
+        options: TrainerOptions,
+    ) -> Result<Self, TrainError> {
+        Self::with_classes(graph, weights, state, options, 0)
+    }
+
+    fn with_classes(
+        graph: &Graph,
+        weights: &Weights<T>,
+        state: &OptimizerState<T>,
+        options: TrainerOptions,
+        classes: usize,
+    ) -> Result<Self, TrainError> {
+        let output = first_output(graph)?;
         weights.check(graph)?;
         let mut cx = Context::new(options.threads).map_err(|error| CompileError::Threads {
             threads: options.threads,
@@ -151,7 +190,7 @@ impl<T: Precision> Trainer<T> {
         let (mut train, layouts) = Program::compile(graph, options.batch, Mode::Train)?;
         if train.logits_and_gradient().is_none() {
             return Err(TrainError::NothingToTrain {
-                name: logits.name.clone(),
+                name: output.name.clone(),
             });
         }
         let parameters = Parameters::new(&mut cx, graph, &layouts, weights, true)?;
@@ -180,14 +219,27 @@ impl<T: Precision> Trainer<T> {
 
     /// Forward, backward and update on one batch of exactly the compiled size.
     ///
-    /// `images` is channels-last. On error nothing has changed.
-    pub fn step(
+    /// `images` is channels-last; `targets` are labels, or whatever [`Targets`] says. On error
+    /// nothing has changed.
+    pub fn step<'t>(
         &mut self,
         images: &[T],
-        labels: &[u32],
+        targets: impl Into<Targets<'t, T>>,
         learning_rate: f64,
     ) -> Result<StepReport, TrainError> {
-        let (loss, correct) = self.gradients(images, labels)?;
+        self.step_taught(images, targets, None, learning_rate)
+    }
+
+    /// [`Trainer::step`] with a teacher's answer beside the targets.
+    pub fn step_taught<'t>(
+        &mut self,
+        images: &[T],
+        targets: impl Into<Targets<'t, T>>,
+        teaching: Option<Teaching<'t, T>>,
+        learning_rate: f64,
+    ) -> Result<StepReport, TrainError> {
+        let targets = targets.into();
+        let (loss, correct) = self.gradients(images, targets, teaching)?;
         let gradient_norm = self.gradient_norm();
         if !gradient_norm.is_finite() {
             return Err(self.diverged("the gradient"));
@@ -210,41 +262,52 @@ impl<T: Precision> Trainer<T> {
     }
 
     /// Forward and backward without an update: the mean loss and the number correct.
-    fn gradients(&mut self, images: &[T], labels: &[u32]) -> Result<(f64, usize), TrainError> {
+    fn gradients(
+        &mut self,
+        images: &[T],
+        targets: Targets<'_, T>,
+        teaching: Option<Teaching<'_, T>>,
+    ) -> Result<(f64, usize), TrainError> {
         let inputs = [images];
         check_inputs(&self.graph, self.options.batch, &inputs)?;
-        if labels.len() != self.options.batch {
-            return Err(TrainError::Labels {
-                found: labels.len(),
-                expected: self.options.batch,
-            });
-        }
-        self.check_labels(labels)?;
+        let loss = Loss {
+            batch: self.options.batch,
+            classes: self.classes,
+            smoothing: self.options.label_smoothing,
+        };
+        loss.check(first_output(&self.graph)?, targets, teaching)?;
         self.train
             .reseed(self.options.seed ^ self.steps().wrapping_mul(0xd134_2543_de82_ef95));
         self.train.forward(&mut self.cx, &self.parameters, &inputs);
-        let Some((logits, gradient)) = self.train.logits_and_gradient() else {
+        let Some((output, gradient)) = self.train.logits_and_gradient() else {
             return Ok((0.0, 0));
         };
-        let smoothing = self.options.label_smoothing;
-        let (cx, classes) = (&mut self.cx, self.classes);
-        let (loss, correct) =
-            T::cross_entropy(cx, classes, logits, labels, smoothing, Some(gradient));
-        if !loss.is_finite() {
+        let (value, correct) = loss.run(&mut self.cx, output, targets, teaching, gradient);
+        if !value.is_finite() {
             return Err(self.diverged("the loss"));
         }
         self.train
             .backward(&mut self.cx, &mut self.parameters, &inputs);
-        Ok((loss, correct))
+        Ok((value, correct))
     }
 
     /// The gradients of one batch by name, without an update: for tests and analyses.
-    pub fn gradients_by_name(
+    pub fn gradients_by_name<'t>(
         &mut self,
         images: &[T],
-        labels: &[u32],
+        targets: impl Into<Targets<'t, T>>,
     ) -> Result<(f64, Weights<T>), TrainError> {
-        let (loss, _) = self.gradients(images, labels)?;
+        self.gradients_taught(images, targets, None)
+    }
+
+    /// [`Trainer::gradients_by_name`] with a teacher's answer beside the targets.
+    pub fn gradients_taught<'t>(
+        &mut self,
+        images: &[T],
+        targets: impl Into<Targets<'t, T>>,
+        teaching: Option<Teaching<'t, T>>,
+    ) -> Result<(f64, Weights<T>), TrainError> {
+        let (loss, _) = self.gradients(images, targets.into(), teaching)?;
         Ok((
             loss,
             self.parameters
@@ -261,16 +324,6 @@ impl<T: Precision> Trainer<T> {
         squares.sum::<f64>().sqrt()
     }
 
-    fn check_labels(&self, labels: &[u32]) -> Result<(), TrainError> {
-        match labels.iter().find(|label| **label as usize >= self.classes) {
-            Some(label) => Err(TrainError::Label {
-                label: *label,
-                classes: self.classes,
-            }),
-            None => Ok(()),
-        }
-    }
-
     fn diverged(&self, what: &'static str) -> TrainError {
         TrainError::Diverged {
             what,
@@ -280,10 +333,24 @@ impl<T: Precision> Trainer<T> {
 
     /// Evaluates one batch of any size with running statistics; `images` is channels-last.
     pub fn evaluate(&mut self, images: &[T], labels: &[u32]) -> Result<Evaluation, TrainError> {
-        let samples = labels.len();
+        self.evaluate_targets(images, labels.len(), Targets::Labels(labels))
+    }
+
+    /// [`Trainer::evaluate`] of `samples` images with other targets than labels.
+    pub fn evaluate_targets(
+        &mut self,
+        images: &[T],
+        samples: usize,
+        targets: Targets<'_, T>,
+    ) -> Result<Evaluation, TrainError> {
         let inputs = [images];
         check_inputs(&self.graph, samples, &inputs)?;
-        self.check_labels(labels)?;
+        let loss = Loss {
+            batch: samples,
+            classes: self.classes,
+            smoothing: 0.0,
+        };
+        loss.check(first_output(&self.graph)?, targets, None)?;
         if !self.evaluate.contains_key(&samples) {
             let (program, _) = Program::compile(&self.graph, samples, Mode::Evaluate)?;
             self.evaluate.insert(samples, program);
@@ -292,9 +359,8 @@ impl<T: Precision> Trainer<T> {
             return Ok(Evaluation::default());
         };
         program.forward(&mut self.cx, &self.parameters, &inputs);
-        let logits = program.output(0, &self.parameters.values, &inputs);
-        let (mean, correct) =
-            T::cross_entropy(&mut self.cx, self.classes, logits, labels, 0.0, None);
+        let output = program.output(0, &self.parameters.values, &inputs);
+        let (mean, correct) = loss.of_targets(&mut self.cx, output, targets, None);
         Ok(Evaluation {
             loss: mean * samples as f64,
             correct,
@@ -311,4 +377,9 @@ impl<T: Precision> Trainer<T> {
     pub fn optimizer_state(&mut self) -> OptimizerState<T> {
         self.optimizer.state(&mut self.cx, &self.parameters)
     }
+}
+
+fn first_output(graph: &Graph) -> Result<&Value, TrainError> {
+    let first = graph.outputs().first().map(|id| graph.get(*id));
+    Ok(first.ok_or_else(|| CompileError::from(GraphError::NoOutput))?)
 }

@@ -39,9 +39,35 @@ fn has_room(graph: &Graph, node: NodeId) -> bool {
     }
 }
 
+/// Whether a value is never below zero, so that a rectifier after it changes nothing: a rectifier's
+/// output, or what concatenations and poolings make of such.
+pub fn is_rectified(graph: &Graph, value: ValueId) -> bool {
+    let Some(node) = graph.producer(value).map(|id| graph.at(id)) else {
+        return false;
+    };
+    match node.op {
+        Op::Relu(_) => true,
+        Op::Concat(_) | Op::MaxPool(_) | Op::AveragePool(_) => {
+            node.inputs.iter().all(|input| is_rectified(graph, *input))
+        }
+        _ => false,
+    }
+}
+
+/// The names of the concatenations on top of which a layer can be inserted.
+pub fn toppable(graph: &Graph) -> Vec<&str> {
+    let concats = graph.node_ids().filter(|id| is_toppable(graph, *id));
+    concats.map(|id| graph.node_name(id)).collect()
+}
+
+fn is_toppable(graph: &Graph, node: NodeId) -> bool {
+    matches!(graph.at(node).op, Op::Concat(_)) && is_rectified(graph, graph.at(node).outputs[0])
+}
+
 /// Plans a layer after a convolution or linear layer, of the kind that keeps the function there:
 /// an identity after an idempotent activation, a residual block after another one, a linear
-/// factor where there is no activation.
+/// factor where there is no activation. On top of a concatenation of rectified values it is an
+/// identity that ends in a rectifier.
 ///
 /// `kernel` is the side of new filters (odd); by default that of the layer. The statistics that a
 /// new batch normalisation undoes are measured on `inputs`, `batch` samples (see
@@ -66,7 +92,7 @@ pub fn deepen<T: Precision>(
         .map_err(|error| refuse(error.to_string()))?;
     let node = graph
         .producer(value)
-        .filter(|id| has_room(graph, *id))
+        .filter(|id| has_room(graph, *id) || is_toppable(graph, *id))
         .ok_or_else(|| refuse("only a convolution or linear layer can be deepened".to_owned()))?;
     let kernel = match kernel {
         Some(side) if side % 2 == 0 => {
@@ -75,7 +101,10 @@ pub fn deepen<T: Precision>(
         Some(side) => vec![side; own_kernel(graph, node).len()],
         None => own_kernel(graph, node),
     };
-    let block = follow(graph, node);
+    let block = match is_toppable(graph, node) {
+        true => top(graph, value),
+        false => follow(graph, node),
+    };
     let (after, layer_kind) = match block.activation {
         Some((after, true)) => {
             let norm = match block.norm.map(|id| &graph.at(id).op) {
@@ -113,6 +142,10 @@ pub fn deepen<T: Precision>(
 /// The layer's own kernel where it is odd along all axes, else 3 along each; none of a layer of
 /// features.
 pub(super) fn own_kernel(graph: &Graph, node: NodeId) -> Vec<usize> {
+    if matches!(graph.at(node).op, Op::Concat(_)) {
+        let rank = graph.get(graph.at(node).outputs[0]).shape.rank();
+        return vec![3; rank.saturating_sub(2)];
+    }
     let weight = graph.get(graph.at(node).inputs[1]).shape.at(1);
     let sides = weight.get(2..).unwrap_or_default();
     match sides.iter().all(|side| side % 2 == 1) {
@@ -154,6 +187,26 @@ fn follow(graph: &Graph, node: NodeId) -> Block {
         block.activation = Some((graph.at(reader).outputs[0], idempotent));
     }
     block
+}
+
+/// A concatenation of rectified values, seen as a layer with the batch normalisation of its branches.
+fn top(graph: &Graph, concat: ValueId) -> Block {
+    let mut behind = vec![concat];
+    let mut norm = None;
+    while let (Some(value), None) = (behind.pop(), norm) {
+        if let Some(node) = graph.producer(value) {
+            match graph.at(node).op {
+                Op::BatchNorm(_) => norm = Some(node),
+                Op::Relu(_) | Op::Concat(_) => behind.extend(&graph.at(node).inputs),
+                _ => {}
+            }
+        }
+    }
+    Block {
+        linear: concat,
+        norm,
+        activation: Some((concat, true)),
+    }
 }
 
 /// Whether a node adds a parameter to each row.

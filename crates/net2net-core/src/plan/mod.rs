@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use block::{Block, blocks, copy_block};
-pub use deepen::{branch, deepen, deepenable, measure};
+pub use deepen::{branch, deepen, deepenable, is_rectified, measure, toppable};
 pub use layer::{Insert, Layer, UndoneNorm};
 pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, check_sizes};
 pub(crate) use region::Region;

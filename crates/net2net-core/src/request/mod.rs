@@ -14,8 +14,8 @@ use crate::dims::{Refusal, Spaces};
 use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, ValueId};
 use crate::plan::{
-    Mapping, Plan, PlanError, Step, Symmetry, branch, classes, copy_block, deepen, enlarge,
-    features, join,
+    Insert, Layer, Mapping, Plan, PlanError, Step, Symmetry, branch, classes, copy_block, deepen,
+    enlarge, features, join,
 };
 use crate::weights::Source;
 use places::{Junction, Place};
@@ -47,6 +47,13 @@ pub struct Request {
     /// After which layers a layer is inserted, by name with `*`.
     #[serde(default)]
     pub deepen: Vec<String>,
+    /// On top of which concatenations a layer is inserted, by name with `*`: those of rectified values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_top: Vec<String>,
+    /// In place of each inserted layer, so many pairs of one with a vertical filter and one with a
+    /// horizontal filter, as in the paper (section 3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<usize>,
     /// How many times as deep the network gets: by copies of its residual blocks, or by layers where
     /// it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +128,8 @@ impl Default for Request {
             balance: false,
             round_to: None,
             deepen: Vec::new(),
+            on_top: Vec::new(),
+            pairs: None,
             depth: None,
             copy: Vec::new(),
             branch: Vec::new(),
@@ -287,21 +296,78 @@ impl<T: Precision> Draft<'_, T> {
         let named = places::blocks_of(self.graph(), &wanted.copy)?;
         all.extend(named.into_iter().rev().map(Place::Block));
         let layers = places::layers(self.graph(), &wanted.deepen)?;
-        all.extend(layers.into_iter().map(Place::Layer));
+        let concats = places::concats(self.graph(), &wanted.on_top)?;
+        all.extend(layers.into_iter().chain(concats).map(Place::Layer));
         for place in all {
-            let insert = match place {
-                Place::Block(block) => copy_block(self.graph(), &block)?,
-                Place::Layer(layer) => {
-                    let grown = self.growth.source(self.weights);
-                    let (graph, weights) = (self.graph(), &grown);
-                    let (seed, batch) = (self.seed, self.batch);
-                    let kernel = wanted.kernel;
-                    deepen(cx, graph, weights, &layer, kernel, seed, batch, self.inputs)?
+            match place {
+                Place::Block(block) => {
+                    let copy = copy_block(self.graph(), &block)?;
+                    self.take(vec![Step::Insert(copy)])?;
                 }
-            };
-            self.take(vec![Step::Insert(insert)])?;
+                Place::Layer(layer) => self.deeper(cx, &layer, wanted)?,
+            }
         }
         Ok(())
+    }
+
+    /// A layer, or pairs of layers, after one.
+    fn deeper(
+        &mut self,
+        cx: &mut Context<T>,
+        layer: &str,
+        wanted: &Request,
+    ) -> Result<(), RequestError> {
+        let Some(pairs) = wanted.pairs else {
+            let insert = self.inserted(cx, layer, wanted.kernel)?;
+            return self.take(vec![Step::Insert(insert)]);
+        };
+        if !(1..=64).contains(&pairs) {
+            let why = format!("{pairs} pairs are not between 1 and 64");
+            return Err(refusal(layer, why));
+        }
+        let side = wanted.kernel.unwrap_or(3);
+        for _ in 0..pairs {
+            // Each goes between the layer and what was inserted before, so the vertical ones are last.
+            for shape in [[1, side], [side, 1]] {
+                let mut insert = self.inserted(cx, layer, Some(side))?;
+                match &mut insert.layer {
+                    Layer::Identity { kernel, .. }
+                    | Layer::Residual { kernel, .. }
+                    | Layer::Factor { kernel }
+                        if kernel.len() == 2 =>
+                    {
+                        *kernel = shape.to_vec();
+                    }
+                    _ => {
+                        let why = "pairs of a vertical and a horizontal filter are for images";
+                        return Err(refusal(layer, why.to_owned()));
+                    }
+                }
+                self.take(vec![Step::Insert(insert)])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inserted(
+        &self,
+        cx: &mut Context<T>,
+        layer: &str,
+        kernel: Option<usize>,
+    ) -> Result<Insert, RequestError> {
+        let grown = self.growth.source(self.weights);
+        let (graph, weights) = (self.graph(), &grown);
+        let (seed, batch) = (self.seed, self.batch);
+        Ok(deepen(
+            cx,
+            graph,
+            weights,
+            layer,
+            kernel,
+            seed,
+            batch,
+            self.inputs,
+        )?)
     }
 
     /// New classes and features; the logit of new classes is the smallest one that the old network

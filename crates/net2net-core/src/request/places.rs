@@ -5,7 +5,7 @@ use wildmatch::WildMatch;
 use super::{RequestError, refusal};
 use crate::graph::Graph;
 use crate::ops::Op;
-use crate::plan::{Block, blocks, deepenable};
+use crate::plan::{Block, blocks, deepenable, toppable};
 
 /// One of several things that patterns choose from, and what it is called.
 struct Named<'g, T> {
@@ -46,6 +46,16 @@ pub(super) fn layers(graph: &Graph, patterns: &[String]) -> Result<Vec<String>, 
         names: vec![layer, weight_of(graph, layer)],
     });
     let none = "it matches no layer that can be deepened";
+    chosen(named.collect(), patterns, none)
+}
+
+/// The concatenations that can have layers on top.
+pub(super) fn concats(graph: &Graph, patterns: &[String]) -> Result<Vec<String>, RequestError> {
+    let named = toppable(graph).into_iter().map(|concat| Named {
+        what: concat.to_owned(),
+        names: vec![concat],
+    });
+    let none = "it matches no concatenation of rectified values";
     chosen(named.collect(), patterns, none)
 }
 

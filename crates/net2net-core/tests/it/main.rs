@@ -10,6 +10,7 @@ mod memory;
 mod moments;
 mod moves;
 mod optimizers;
+mod pairs;
 mod parting;
 mod plan_file;
 mod random_graph;
@@ -18,6 +19,7 @@ mod sizes;
 mod spaces;
 mod streaming;
 mod structure;
+mod targets;
 mod text;
 mod trainer;
 

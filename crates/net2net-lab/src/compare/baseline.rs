@@ -1,90 +1,221 @@
-//! The ways in which students come to their initial weights.
+//! The ways of training that Net2Net is compared with, as a spec states them.
 
-use net2net_core::apply::Growth;
-use net2net_core::engine::OptimizerState;
-use net2net_core::graph::{Graph, NodeId};
-use net2net_core::ops::{Nature, Op};
-use net2net_core::weights::{Weights, initialize, stream};
-use rand::seq::SliceRandom;
+use std::fmt;
 
-use super::CompareError;
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::spec::GrowthSpec;
 use crate::report::Kind;
 
-/// What a student starts from.
-pub(super) struct Start {
-    pub(super) weights: Weights<f32>,
-    pub(super) optimizer: OptimizerState<f32>,
+/// A way of training that Net2Net is compared with. In a spec it is its kind's name, or a table of
+/// the kind and its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Baseline {
+    /// The student's architecture from random weights.
+    Scratch,
+    /// New units or layers at random: random pad for width, random initialization for depth.
+    Random,
+    /// More than half of the layers drawn anew: a random choice of layers.
+    Reinit,
+    /// The same, and they are the first layers.
+    ReinitFirst,
+    /// The same, and they are the last layers.
+    ReinitLast,
+    /// The teacher trained on.
+    Continued,
+    /// Random weights, trained with the teacher's answers beside the labels.
+    Distilled(Distillation),
+    /// Random weights, trained on hints first and then as if distilled.
+    Hinted(Hints),
+    /// Net2Net as the paper has it.
+    Net2netPaper(Paper),
 }
 
-/// The initial state of a student of a kind.
-///
-/// `grown` are the weights that were proved to be the teacher's function. Only Net2Net takes the
-/// optimizer's moments along: elsewhere they would belong to weights that are no longer there.
-pub(super) fn start(
-    kind: Kind,
-    growth: &Growth,
-    teacher: (&Weights<f32>, &OptimizerState<f32>),
-    grown: &Weights<f32>,
-    keep_moments: bool,
-    seed: u64,
-) -> Result<Start, CompareError> {
-    let none = OptimizerState::default();
-    Ok(match kind {
-        Kind::Net2net => Start {
-            weights: grown.clone(),
-            optimizer: match keep_moments {
-                true => growth.optimizer_state(teacher.1)?,
-                false => none,
-            },
-        },
-        Kind::Scratch => Start {
-            weights: initialize(growth.graph(), seed),
-            optimizer: none,
-        },
-        Kind::RandomPad | Kind::RandomInit => Start {
-            weights: growth.padded(teacher.0, seed)?,
-            optimizer: none,
-        },
-        Kind::Reinit => Start {
-            weights: reinitialize(growth.graph(), grown, seed),
-            optimizer: none,
-        },
-        Kind::Teacher | Kind::Continued => Start {
-            weights: teacher.0.clone(),
-            optimizer: teacher.1.clone(),
-        },
-    })
+/// Knowledge distillation (Hinton, Vinyals, Dean 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Distillation {
+    /// What both networks' logits are divided by.
+    pub temperature: f64,
+    /// The teacher's share of the loss; the labels have the rest.
+    pub weight: f64,
 }
 
-/// Draws more than half of the layers anew: a random choice of layers with weights, each with the
-/// batch normalisation and the slopes that follow it.
-fn reinitialize(graph: &Graph, weights: &Weights<f32>, seed: u64) -> Weights<f32> {
-    let mut layers: Vec<NodeId> = graph
-        .node_ids()
-        .filter(|id| graph.at(*id).op.nature() == Nature::Linear)
-        .collect();
-    layers.shuffle(&mut stream(seed, "reinitialised layers"));
-    layers.truncate(layers.len() / 2 + 1);
-    let fresh: Weights<f32> = initialize(graph, seed ^ 0x5eed);
-    let mut mixed = weights.clone();
-    let consumers = graph.consumers();
-    for layer in layers {
-        let mut node = layer;
-        loop {
-            for input in &graph.at(node).inputs {
-                let name = &graph.get(*input).name;
-                if let (true, Some(tensor)) = (graph.is_parameter(*input), fresh.get(name)) {
-                    mixed.insert(name.clone(), tensor.clone());
-                }
-            }
-            // Statistics and slopes belong to the layer that they follow.
-            match consumers[graph.at(node).outputs[0].index()][..] {
-                [next] if matches!(graph.at(next).op, Op::BatchNorm(_) | Op::PRelu(_)) => {
-                    node = next;
-                }
-                _ => break,
-            }
+/// The paper gives no numbers for large networks; these are common ones.
+impl Default for Distillation {
+    fn default() -> Self {
+        Distillation {
+            temperature: 4.0,
+            weight: 0.9,
         }
     }
-    mixed
+}
+
+/// Hint training (FitNets, Romero et al. 2015): the student's layers up to a guided one learn to
+/// foretell a layer of the teacher through a regressor, a convolution of side 1 or a linear layer;
+/// then the whole student is distilled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hints {
+    /// The teacher's value to foretell; by default the middle one of those through which everything
+    /// flows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The student's value that foretells it; by default the one of the same name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guided: Option<String>,
+    /// Epochs of the first stage.
+    pub epochs: f64,
+    /// The learning rate of the first stage; by default that of the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// As in [`Distillation`].
+    pub temperature: f64,
+    /// As in [`Distillation`].
+    pub weight: f64,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        let Distillation {
+            temperature,
+            weight,
+        } = Distillation::default();
+        Hints {
+            hint: None,
+            guided: None,
+            epochs: 1.0,
+            learning_rate: None,
+            temperature,
+            weight,
+        }
+    }
+}
+
+/// Net2Net as the paper has it: even shares, noise on the copies' incoming weights, a smaller
+/// learning rate, no moments.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paper {
+    /// The noise's standard deviation, relative to the root mean square of the weights. The paper
+    /// says only that it is small.
+    pub noise: f64,
+    /// The learning rate as a share of the teacher's.
+    pub rate: f64,
+}
+
+impl Default for Paper {
+    fn default() -> Self {
+        Paper {
+            noise: 0.01,
+            rate: 0.1,
+        }
+    }
+}
+
+impl Baseline {
+    /// Those that run when a spec names none.
+    pub(super) fn usual() -> Vec<Baseline> {
+        vec![
+            Baseline::Scratch,
+            Baseline::Random,
+            Baseline::Reinit,
+            Baseline::Continued,
+        ]
+    }
+
+    /// The kind of run that it is for a growth.
+    pub(super) fn kind(&self, growth: &GrowthSpec) -> Kind {
+        match self {
+            Baseline::Scratch => Kind::Scratch,
+            Baseline::Random if growth.grow.widen.is_some() => Kind::RandomPad,
+            Baseline::Random => Kind::RandomInit,
+            Baseline::Reinit => Kind::Reinit,
+            Baseline::ReinitFirst => Kind::ReinitFirst,
+            Baseline::ReinitLast => Kind::ReinitLast,
+            Baseline::Continued => Kind::Continued,
+            Baseline::Distilled(_) => Kind::Distilled,
+            Baseline::Hinted(_) => Kind::Hinted,
+            Baseline::Net2netPaper(_) => Kind::Net2netPaper,
+        }
+    }
+
+    /// Whether it begins with random weights throughout, and trains as scratch does.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(
+            self,
+            Baseline::Scratch | Baseline::Distilled(_) | Baseline::Hinted(_)
+        )
+    }
+
+    /// What is wrong with its settings, if anything.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let within = |what: &str, value: f64, low: f64, high: f64| {
+            if value >= low && value <= high {
+                return Ok(());
+            }
+            Err(format!("{what} must be in {low}..={high}, not {value}"))
+        };
+        let softened = |temperature: f64, weight: f64| {
+            within("temperature", temperature, 0.1, 100.0).and(within("weight", weight, 0.0, 1.0))
+        };
+        match self {
+            Baseline::Distilled(settings) => softened(settings.temperature, settings.weight),
+            Baseline::Hinted(settings) => {
+                softened(settings.temperature, settings.weight)?;
+                within("epochs", settings.epochs, 1e-6, 1e6)?;
+                within(
+                    "learning_rate",
+                    settings.learning_rate.unwrap_or(1.0),
+                    1e-12,
+                    1e3,
+                )
+            }
+            Baseline::Net2netPaper(settings) => {
+                within("noise", settings.noise, 0.0, 10.0)?;
+                within("rate", settings.rate, 1e-6, 1e3)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// For serde: baselines by name or as tables.
+pub(super) fn stated<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Baseline>, D::Error> {
+    let stated = Vec::<Stated>::deserialize(from)?;
+    Ok(stated.into_iter().map(|one| one.0).collect())
+}
+
+/// The same where the list may be absent.
+pub(super) fn maybe_stated<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Vec<Baseline>>, D::Error> {
+    stated(from).map(Some)
+}
+
+struct Stated(Baseline);
+
+impl<'de> Deserialize<'de> for Stated {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct NameOrTable;
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = Baseline;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a kind of baseline, or a table with `kind` and its settings")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Baseline, E> {
+                Baseline::deserialize(MapDeserializer::new(std::iter::once(("kind", name))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Baseline, A::Error> {
+                Baseline::deserialize(MapAccessDeserializer::new(table))
+            }
+        }
+        from.deserialize_any(NameOrTable).map(Stated)
+    }
 }

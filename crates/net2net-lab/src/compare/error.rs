@@ -60,6 +60,12 @@ pub enum CompareError {
         /// Why.
         source: PlanError,
     },
+    /// Hints between layers that do not match.
+    #[error("hint training: {why}")]
+    Hint {
+        /// What does not match.
+        why: String,
+    },
     /// The growth was not exact, or could not be proved.
     #[error("growth {growth}: {source}")]
     Verify {

@@ -4,11 +4,17 @@ mod architecture;
 mod baseline;
 mod directory;
 mod error;
+mod hints;
+mod policy;
 mod runner;
 mod spec;
+mod start;
+mod student;
 
 pub use architecture::architecture;
+pub use baseline::{Baseline, Distillation, Hints, Paper};
 pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, create, resume};
 pub use error::CompareError;
+pub use policy::{Moments, Rate};
 pub use runner::{Ended, Options, Watcher, compare, rerender};
-pub use spec::{DataSpec, GrowthSpec, Spec, SpecError, StudentSpec, TeacherSpec};
+pub use spec::{DataSpec, GrowthSpec, Spec, SpecError, StudentSpec, TeacherSpec, Variant};

@@ -8,6 +8,8 @@
 //! DIR/seed0/wider/evidence.json         the proof
 //! DIR/seed0/wider/start.safetensors     the student before its first step
 //! DIR/seed0/wider/{net2net,scratch,…}/
+//! DIR/seed0/wider/paper.json            the plan of Net2Net as the paper has it
+//! DIR/seed0/wider/hint/                 the first stage of hint training
 //! DIR/metrics.jsonl                     all runs' metrics together
 //! DIR/comparison.json, summary.json, report.html
 //! ```
@@ -21,7 +23,7 @@ use net2net_core::engine::{CompileError, OptimizerState};
 use net2net_core::graph::Graph;
 use net2net_core::io::{Checkpoint, write_atomic};
 use net2net_core::plan::Plan;
-use net2net_core::request::request;
+use net2net_core::request::{Request, request};
 use net2net_core::verify::{Evidence, grow_and_prove};
 use net2net_core::weights::{Weights, initialize, stream};
 use net2net_kernels::Context;
@@ -29,14 +31,15 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::architecture;
-use super::baseline::start;
+use super::baseline::Baseline;
 use super::directory::COMPARISON_FILE;
 use super::error::CompareError;
-use super::spec::{Baseline, GrowthSpec, Spec};
+use super::spec::{GrowthSpec, Spec, StudentSpec};
 use crate::data::Normalization;
 use crate::report::{Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report};
 use crate::train::{
-    Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, TRUNK_FILE, TrainingData, run,
+    Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Observer, Outcome, Recipe, TRUNK_FILE,
+    TrainingData, run,
 };
 
 /// Training images on which new batch normalisations measure their statistics.
@@ -162,19 +165,21 @@ fn same_images(path: &Path, now: &str) -> Result<(), CompareError> {
     }
 }
 
-struct Runner<'a> {
-    spec: &'a Spec,
-    options: &'a Options,
-    data: &'a TrainingData,
+pub(super) struct Runner<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) options: &'a Options,
+    pub(super) data: &'a TrainingData,
     stop: &'a AtomicBool,
     watcher: &'a mut dyn Watcher,
 }
 
 /// A teacher as students find it.
-struct Trained {
-    graph: Graph,
-    weights: Weights<f32>,
-    optimizer: OptimizerState<f32>,
+pub(super) struct Trained {
+    pub(super) graph: Graph,
+    pub(super) weights: Weights<f32>,
+    pub(super) optimizer: OptimizerState<f32>,
+    /// The rate of its last step before that.
+    pub(super) rate: f64,
 }
 
 impl Runner<'_> {
@@ -211,23 +216,28 @@ impl Runner<'_> {
         let steps = |recipe: &crate::train::Recipe| {
             recipe.steps((images / recipe.batch.min(images)).max(1))
         };
-        let student = &self.spec.student;
         let mut runs = 1;
         let mut total = steps(&self.spec.teacher.recipe);
-        for baseline in &student.baselines {
-            let (count, recipe) = match baseline {
-                Baseline::Continued => (1, &student.recipe),
-                Baseline::Scratch => (
-                    self.spec.growth.len(),
-                    student.scratch.as_ref().unwrap_or(&student.recipe),
-                ),
-                _ => (self.spec.growth.len(), &student.recipe),
-            };
-            runs += count;
-            total += count as u64 * steps(recipe);
+        if self.spec.continues() {
+            runs += 1;
+            total += steps(&self.spec.student.recipe);
         }
-        runs += self.spec.growth.len();
-        total += self.spec.growth.len() as u64 * steps(&student.recipe);
+        for growth in &self.spec.growth {
+            let student = self.spec.student.of(growth);
+            runs += 1;
+            total += steps(&student.recipe);
+            for baseline in student
+                .baselines
+                .iter()
+                .filter(|b| **b != Baseline::Continued)
+            {
+                runs += 1;
+                total += match baseline.is_fresh() {
+                    true => steps(student.scratch()),
+                    false => steps(&student.recipe),
+                };
+            }
+        }
         let seeds = self.spec.seeds.len();
         self.watcher.planned(runs * seeds, total * seeds as u64);
     }
@@ -242,8 +252,10 @@ impl Runner<'_> {
         let Some(trained) = self.teacher(seed, teacher, comparison)? else {
             return Ok(false);
         };
-        if self.spec.student.baselines.contains(&Baseline::Continued) {
-            let mut job = self.job(seed, None, Kind::Continued, trained.graph.clone());
+        if self.spec.continues() {
+            let student = &self.spec.student;
+            let recipe = self.after_growth(student, &trained);
+            let mut job = self.job(seed, None, Kind::Continued, trained.graph.clone(), recipe);
             job.weights = trained.weights.clone();
             job.optimizer = trained.optimizer.clone();
             if !self.run(job, comparison)? {
@@ -261,21 +273,28 @@ impl Runner<'_> {
         Ok(true)
     }
 
-    fn directory(&self, id: &str) -> PathBuf {
+    pub(super) fn directory(&self, id: &str) -> PathBuf {
         self.options.directory.join(id)
     }
 
-    /// A job with fresh weights and the recipe of its kind.
-    fn job(&self, seed: u64, growth: Option<&str>, kind: Kind, graph: Graph) -> Job {
+    /// How those train that begin with the teacher's weights.
+    pub(super) fn after_growth(&self, student: &StudentSpec, teacher: &Trained) -> Recipe {
+        let peak = self.spec.teacher.recipe.learning_rate;
+        student.rate.apply(&student.recipe, peak, teacher.rate)
+    }
+
+    /// A job with fresh weights.
+    pub(super) fn job(
+        &self,
+        seed: u64,
+        growth: Option<&str>,
+        kind: Kind,
+        graph: Graph,
+        recipe: Recipe,
+    ) -> Job {
         let id = match growth {
             Some(growth) => format!("seed{seed}/{growth}/{}", kind.slug()),
             None => format!("seed{seed}/{}", kind.slug()),
-        };
-        let student = &self.spec.student;
-        let recipe = match kind {
-            Kind::Teacher => &self.spec.teacher.recipe,
-            Kind::Scratch => student.scratch.as_ref().unwrap_or(&student.recipe),
-            _ => &student.recipe,
         };
         Job {
             directory: self.directory(&id),
@@ -286,22 +305,33 @@ impl Runner<'_> {
             weights: initialize(&graph, seed),
             graph,
             optimizer: OptimizerState::default(),
-            recipe: recipe.clone(),
+            recipe,
+            lesson: Lesson::Labels,
+            before: Cost::default(),
             threads: self.options.threads,
         }
     }
 
     /// Runs a job and records it; false if interrupted.
-    fn run(&mut self, job: Job, comparison: &mut Comparison) -> Result<bool, CompareError> {
+    pub(super) fn run(
+        &mut self,
+        job: Job,
+        comparison: &mut Comparison,
+    ) -> Result<bool, CompareError> {
+        let finished = self.run_aside(&job)?;
+        let went_on = finished.is_some();
+        comparison.runs.extend(finished);
+        Ok(went_on)
+    }
+
+    /// Runs a job that is no run of the comparison by itself; `None` if interrupted.
+    pub(super) fn run_aside(&mut self, job: &Job) -> Result<Option<RunRecord>, CompareError> {
         // The trait object is reborrowed as the part of it that a run knows.
-        let outcome = run(&job, self.data, self.stop, &mut Watching(self.watcher))?;
-        match outcome {
-            Outcome::Finished(record) => {
-                comparison.runs.push(record);
-                Ok(true)
-            }
-            Outcome::Interrupted => Ok(false),
-        }
+        let outcome = run(job, self.data, self.stop, &mut Watching(self.watcher))?;
+        Ok(match outcome {
+            Outcome::Finished(record) => Some(record),
+            Outcome::Interrupted => None,
+        })
     }
 
     fn teacher(
@@ -310,7 +340,8 @@ impl Runner<'_> {
         graph: &Graph,
         comparison: &mut Comparison,
     ) -> Result<Option<Trained>, CompareError> {
-        let job = self.job(seed, None, Kind::Teacher, graph.clone());
+        let recipe = self.spec.teacher.recipe.clone();
+        let job = self.job(seed, None, Kind::Teacher, graph.clone(), recipe);
         let directory = job.directory.clone();
         if !self.run(job, comparison)? {
             return Ok(None);
@@ -330,7 +361,10 @@ impl Runner<'_> {
             true => checkpoint.optimizer,
             false => OptimizerState::default(),
         };
+        let rate = checkpoint.notes.get("learning_rate");
+        let rate = rate.and_then(|text| text.parse().ok());
         Ok(Some(Trained {
+            rate: rate.unwrap_or(self.spec.teacher.recipe.learning_rate),
             graph: checkpoint.graph,
             weights: checkpoint.weights,
             optimizer,
@@ -350,7 +384,8 @@ impl Runner<'_> {
             path: directory.clone(),
             source,
         })?;
-        let (plan, growth) = self.plan(seed, spec, teacher, &directory)?;
+        let path = directory.join("plan.json");
+        let (plan, growth) = self.plan(seed, spec, &spec.grow, teacher, &path)?;
         let (grown, evidence) = self.prove(seed, spec, teacher, &plan, &growth, &directory)?;
         self.watcher
             .grown(seed, &spec.name, &plan, &evidence, growth.graph());
@@ -367,45 +402,30 @@ impl Runner<'_> {
                 student: architecture(growth.graph()),
             }),
         }
-        let baselines = self.spec.student.baselines.iter();
-        let others = baselines
-            .filter(|b| **b != Baseline::Continued)
-            .map(|b| b.kind(spec));
-        for kind in std::iter::once(Kind::Net2net).chain(others) {
-            let mut job = self.job(seed, Some(&spec.name), kind, growth.graph().clone());
-            let from = (&teacher.weights, &teacher.optimizer);
-            let moments = self.spec.student.keep_moments;
-            let start = start(kind, &growth, from, &grown, moments, seed)?;
-            job.weights = start.weights;
-            job.optimizer = start.optimizer;
-            if !self.run(job, comparison)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.students(seed, spec, teacher, &growth, &grown, comparison)
     }
 
     /// The plan of a growth: the one that the directory holds, replayed, or a new one.
-    fn plan(
+    pub(super) fn plan(
         &self,
         seed: u64,
         spec: &GrowthSpec,
+        grow: &Request,
         teacher: &Trained,
-        directory: &Path,
+        path: &Path,
     ) -> Result<(Plan, Growth), CompareError> {
-        let path = directory.join("plan.json");
         let fault = |source| CompareError::Plan {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         };
         if path.exists() {
-            let text = fs::read_to_string(&path).map_err(|source| CompareError::File {
-                path: path.clone(),
+            let text = fs::read_to_string(path).map_err(|source| CompareError::File {
+                path: path.to_owned(),
                 source,
             })?;
             let plan = Plan::from_json(&text).map_err(fault)?;
             let growth = apply(&teacher.graph, &plan).map_err(|source| CompareError::Stale {
-                path: path.clone(),
+                path: path.to_owned(),
                 source,
             })?;
             return Ok((plan, growth));
@@ -418,20 +438,21 @@ impl Runner<'_> {
         let images = train.batch_f32(&indices, &self.data.normalization)?;
         let (graph, weights) = (&teacher.graph, &teacher.weights);
         let samples = indices.len();
-        let (plan, growth) = request(
-            &mut cx,
-            graph,
-            weights,
-            &spec.grow,
-            seed,
-            samples,
-            &[&images],
-        )
-        .map_err(|source| CompareError::Request {
-            growth: spec.name.clone(),
+        let (plan, growth) = request(&mut cx, graph, weights, grow, seed, samples, &[&images])
+            .map_err(|source| CompareError::Request {
+                growth: spec.name.clone(),
+                source,
+            })?;
+        Ok((plan, growth))
+    }
+
+    /// Writes a plan, to be replayed on resume.
+    pub(super) fn keep_plan(&self, plan: &Plan, path: &Path) -> Result<(), CompareError> {
+        let json = plan.to_json().map_err(|source| CompareError::Plan {
+            path: path.to_owned(),
             source,
         })?;
-        Ok((plan, growth))
+        write_file(path, json.as_bytes())
     }
 
     /// The grown weights, after the proof; nothing is written unless it holds.
@@ -463,12 +484,7 @@ impl Runner<'_> {
             growth: spec.name.clone(),
             source,
         })?;
-        let path = directory.join("plan.json");
-        let json = plan.to_json().map_err(|source| CompareError::Plan {
-            path: path.clone(),
-            source,
-        })?;
-        write_file(&path, json.as_bytes())?;
+        self.keep_plan(plan, &directory.join("plan.json"))?;
         write_json(&directory.join("evidence.json"), &proved.evidence)?;
         Checkpoint::model(growth.graph().clone(), proved.weights.clone())
             .write(&directory.join("start.safetensors"))?;

@@ -6,9 +6,10 @@ use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::baseline::{self, Baseline};
+use super::policy::{Moments, Rate};
 use crate::data::{DataError, Dataset, Splits, fashion_mini, idx_folder};
 use crate::models::ModelSpec;
-use crate::report::Kind;
 use crate::train::{Recipe, RecipeError};
 
 /// The spec that runs when none is given.
@@ -69,6 +70,9 @@ pub struct GrowthSpec {
     pub name: String,
     /// What grows.
     pub grow: Request,
+    /// Settings of its own: several growths that differ in these alone are a table of variants.
+    #[serde(default, skip_serializing_if = "Variant::is_none")]
+    pub student: Variant,
 }
 
 /// The students.
@@ -77,42 +81,41 @@ pub struct GrowthSpec {
 pub struct StudentSpec {
     /// How Net2Net, padded and re-initialised students and the continued teacher train.
     pub recipe: Recipe,
-    /// How the student's architecture trains from scratch; by default like the students.
+    /// How those train that begin with random weights: scratch, distilled and hinted students; by
+    /// default like the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Recipe>,
-    /// Whether Net2Net takes the optimizer's moments along, grown with the weights.
-    #[serde(default = "yes")]
-    pub keep_moments: bool,
-    /// The kinds that run beside Net2Net.
-    #[serde(default = "every_baseline")]
+    /// The learning rate after growth, of all that begin with the teacher's weights.
+    #[serde(default)]
+    pub rate: Rate,
+    /// What Net2Net takes along of the optimizer's moments.
+    #[serde(default)]
+    pub moments: Moments,
+    /// What runs beside Net2Net.
+    #[serde(default = "Baseline::usual", deserialize_with = "baseline::stated")]
     pub baselines: Vec<Baseline>,
 }
 
-fn yes() -> bool {
-    true
-}
-
-/// A way of training that Net2Net is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Baseline {
-    /// The student's architecture from random weights.
-    Scratch,
-    /// New units or layers at random: random pad for width, random initialization for depth.
-    Random,
-    /// More than half of the layers drawn anew.
-    Reinit,
-    /// The teacher trained on.
-    Continued,
-}
-
-fn every_baseline() -> Vec<Baseline> {
-    vec![
-        Baseline::Scratch,
-        Baseline::Random,
-        Baseline::Reinit,
-        Baseline::Continued,
-    ]
+/// What one growth has in place of the settings of all students; see [`StudentSpec`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// How the students train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
+    /// The learning rate after growth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// What Net2Net takes along of the optimizer's moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moments: Option<Moments>,
+    /// What runs beside Net2Net.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "baseline::maybe_stated"
+    )]
+    pub baselines: Option<Vec<Baseline>>,
 }
 
 /// Why a spec cannot be used.
@@ -164,6 +167,21 @@ impl Spec {
             recipe.epochs = recipe.epochs.min(2.0);
             recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs / 4.0);
         }
+        for recipe in self
+            .growth
+            .iter_mut()
+            .filter_map(|growth| growth.student.recipe.as_mut())
+        {
+            recipe.epochs = recipe.epochs.min(2.0);
+            recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs / 4.0);
+        }
+    }
+
+    /// Whether the teacher is also trained on: it serves all growths.
+    pub(super) fn continues(&self) -> bool {
+        let wants = |baselines: &[Baseline]| baselines.contains(&Baseline::Continued);
+        let own = |growth: &GrowthSpec| growth.student.baselines.as_deref().is_some_and(wants);
+        wants(&self.student.baselines[..]) || self.growth.iter().any(own)
     }
 
     /// The seeds `first, first + 1, …`, `count` of them.
@@ -201,7 +219,16 @@ impl Spec {
             {
                 return setting(format!("growth {:?} is there twice", growth.name));
             }
-            if growth.grow.widen.is_none() && growth.grow.deepen.is_empty() {
+            let grow = &growth.grow;
+            let nothing = grow.widen.is_none()
+                && grow.sizes.is_empty()
+                && grow.target.is_none()
+                && grow.depth.is_none()
+                && [&grow.deepen, &grow.on_top, &grow.copy, &grow.branch]
+                    .iter()
+                    .all(|names| names.is_empty())
+                && grow.enlarge.is_empty();
+            if nothing {
                 return setting(format!(
                     "growth {:?} asks for nothing; give `widen` or `deepen`",
                     growth.name
@@ -214,6 +241,21 @@ impl Spec {
                 "`grow_from_trunk` needs a teacher whose schedule is warmup-stable-decay"
                     .to_owned(),
             );
+        }
+        self.student.check_baselines()?;
+        for growth in &self.growth {
+            let student = self.student.of(growth);
+            student.check_baselines()?;
+            for (whose, recipe) in [("student", &student.recipe), ("scratch", student.scratch())] {
+                recipe
+                    .check()
+                    .map_err(|source| SpecError::Recipe { whose, source })?;
+            }
+            let recipe = student.rate.apply(&student.recipe, 1.0, 1.0);
+            recipe.check().map_err(|source| SpecError::Recipe {
+                whose: "student",
+                source,
+            })?;
         }
         for (whose, recipe) in [
             ("teacher", Some(&self.teacher.recipe)),
@@ -248,15 +290,46 @@ impl DataSpec {
     }
 }
 
-impl Baseline {
-    /// The kind of run that it is for a growth.
-    pub(super) fn kind(self, growth: &GrowthSpec) -> Kind {
-        match self {
-            Baseline::Scratch => Kind::Scratch,
-            Baseline::Random if growth.grow.widen.is_some() => Kind::RandomPad,
-            Baseline::Random => Kind::RandomInit,
-            Baseline::Reinit => Kind::Reinit,
-            Baseline::Continued => Kind::Continued,
+impl Variant {
+    fn is_none(&self) -> bool {
+        *self == Variant::default()
+    }
+}
+
+impl StudentSpec {
+    /// The settings of one growth's students.
+    pub(super) fn of(&self, growth: &GrowthSpec) -> StudentSpec {
+        let Variant {
+            recipe,
+            rate,
+            moments,
+            baselines,
+        } = growth.student.clone();
+        StudentSpec {
+            recipe: recipe.unwrap_or_else(|| self.recipe.clone()),
+            scratch: Some(self.scratch().clone()),
+            rate: rate.unwrap_or(self.rate),
+            moments: moments.unwrap_or(self.moments),
+            baselines: baselines.unwrap_or_else(|| self.baselines.clone()),
         }
+    }
+
+    /// How those train that begin with random weights.
+    pub(super) fn scratch(&self) -> &Recipe {
+        self.scratch.as_ref().unwrap_or(&self.recipe)
+    }
+
+    fn check_baselines(&self) -> Result<(), SpecError> {
+        let name = |baseline: &Baseline| std::mem::discriminant(baseline);
+        for (index, baseline) in self.baselines.iter().enumerate() {
+            let setting =
+                |why: String| SpecError::Setting(format!("baseline {}: {why}", index + 1));
+            baseline.check().map_err(setting)?;
+            let before = &self.baselines[..index];
+            if before.iter().any(|other| name(other) == name(baseline)) {
+                return Err(setting("its kind is there already".to_owned()));
+            }
+        }
+        Ok(())
     }
 }

@@ -26,9 +26,21 @@ pub(super) fn conv(
     kernel: usize,
     stride: usize,
 ) -> Result<ValueId, GraphError> {
-    let sizes = [channels, channels_of(graph, x), kernel, kernel];
+    shaped_conv(graph, name, x, channels, [kernel, kernel], stride)
+}
+
+/// [`conv`] with a filter of any odd height and width.
+fn shaped_conv(
+    graph: &mut Graph,
+    name: &str,
+    x: ValueId,
+    channels: usize,
+    kernel: [usize; 2],
+    stride: usize,
+) -> Result<ValueId, GraphError> {
+    let sizes = [channels, channels_of(graph, x), kernel[0], kernel[1]];
     let weight = graph.parameter(format!("{name}.conv.weight"), &sizes)?;
-    let window = Window::same([kernel, kernel]).stride(stride);
+    let window = Window::same(kernel).stride(stride);
     graph.node(format!("{name}.conv"), Conv::new(window), &[x, weight])
 }
 
@@ -59,6 +71,25 @@ pub(super) fn unit(
     let x = conv(graph, name, x, channels, kernel, stride)?;
     let x = norm(graph, name, x)?;
     relu(graph, name, x)
+}
+
+/// A unit with a vertical 3×1 filter, `name_vertical`, and one with a horizontal 1×3 filter,
+/// `name_horizontal`; of as many channels as they read, unless others are given.
+pub(super) fn pair(
+    graph: &mut Graph,
+    name: &str,
+    x: ValueId,
+    channels: Option<usize>,
+) -> Result<ValueId, GraphError> {
+    let channels = channels.unwrap_or(channels_of(graph, x));
+    let mut x = x;
+    for (direction, kernel) in [("vertical", [3, 1]), ("horizontal", [1, 3])] {
+        let name = format!("{name}_{direction}");
+        x = shaped_conv(graph, &name, x, channels, kernel, 1)?;
+        x = norm(graph, &name, x)?;
+        x = relu(graph, &name, x)?;
+    }
+    Ok(x)
 }
 
 /// 3×3 max pooling that halves the image, or keeps its size at stride 1.

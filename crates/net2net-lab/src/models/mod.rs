@@ -7,6 +7,7 @@
 mod block;
 mod conv_net;
 mod inception;
+mod inception_bn;
 mod mlp;
 mod residual;
 
@@ -28,6 +29,16 @@ pub enum Family {
     Residual,
     /// Four-branch modules with batch normalisation (Ioffe & Szegedy 2015), at small size.
     Inception,
+    /// The published network of ten modules for 224 × 224 (Ioffe & Szegedy 2015, figure 5). Its
+    /// width is that of the modules, and its depth is 1 and the number of pairs of a vertical and a
+    /// horizontal convolution on top of each.
+    InceptionBn,
+    /// The same with such pairs in the modules too, in place of the double branch's 3×3.
+    InceptionBnPairs,
+    /// Its relative for images of 28 to 64 pixels: a stem without strides, a quarter of the channels.
+    InceptionBnSmall,
+    /// The same with pairs in the modules.
+    InceptionBnSmallPairs,
 }
 
 /// One architecture.
@@ -100,6 +111,10 @@ impl ModelSpec {
             Family::ConvNet => conv_net::build(self, images, classes),
             Family::Residual => residual::build(self, images, classes),
             Family::Inception => inception::build(self, images, classes),
+            Family::InceptionBn
+            | Family::InceptionBnPairs
+            | Family::InceptionBnSmall
+            | Family::InceptionBnSmallPairs => inception_bn::build(self, images, classes),
         };
         result.map_err(|source| ModelError::Graph {
             shape: images,

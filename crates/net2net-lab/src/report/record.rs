@@ -19,29 +19,49 @@ pub enum Kind {
     RandomPad,
     /// Deeper: the teacher's weights, with the new layers random.
     RandomInit,
-    /// The Net2Net student with more than half of its layers re-initialised.
+    /// The Net2Net student with more than half of its layers re-initialised, a random choice.
     Reinit,
+    /// The same with the first layers.
+    ReinitFirst,
+    /// The same with the last layers.
+    ReinitLast,
+    /// From random weights, with the teacher's softened answers beside the labels.
+    Distilled,
+    /// From random weights, with hints first and distillation then.
+    Hinted,
+    /// Net2Net with the paper's noise and learning rate.
+    Net2netPaper,
 }
 
 impl Kind {
     /// Every kind, in the order of tables and legends.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Teacher,
         Self::Net2net,
+        Self::Net2netPaper,
         Self::Scratch,
         Self::Continued,
         Self::RandomPad,
         Self::RandomInit,
         Self::Reinit,
+        Self::ReinitFirst,
+        Self::ReinitLast,
+        Self::Distilled,
+        Self::Hinted,
     ];
 
     /// The kinds that start from the teacher and are measured against [`Kind::Scratch`].
-    pub const STUDENTS: [Self; 5] = [
+    pub const STUDENTS: [Self; 10] = [
         Self::Net2net,
+        Self::Net2netPaper,
         Self::Continued,
         Self::RandomPad,
         Self::RandomInit,
         Self::Reinit,
+        Self::ReinitFirst,
+        Self::ReinitLast,
+        Self::Distilled,
+        Self::Hinted,
     ];
 
     /// The name that people read, as it stands at the start of a line.
@@ -55,6 +75,11 @@ impl Kind {
             Self::RandomPad => "Random pad",
             Self::RandomInit => "Random init",
             Self::Reinit => "Re-initialised",
+            Self::ReinitFirst => "First half anew",
+            Self::ReinitLast => "Last half anew",
+            Self::Distilled => "Distilled",
+            Self::Hinted => "Hints, distilled",
+            Self::Net2netPaper => "Net2Net, as in 2016",
         }
     }
 
@@ -69,6 +94,11 @@ impl Kind {
             Self::RandomPad => "random padding",
             Self::RandomInit => "random initialisation of the new layers",
             Self::Reinit => "re-initialisation",
+            Self::ReinitFirst => "re-initialisation of the first layers",
+            Self::ReinitLast => "re-initialisation of the last layers",
+            Self::Distilled => "distillation",
+            Self::Hinted => "hint training",
+            Self::Net2netPaper => "Net2Net with the paper's settings",
         }
     }
 
@@ -92,7 +122,27 @@ impl Kind {
             Self::RandomInit => {
                 "The deeper student with the teacher's weights and the new layers initialised at random."
             }
-            Self::Reinit => "The Net2Net student with more than half of its layers re-initialised.",
+            Self::Reinit => {
+                "The Net2Net student with more than half of its layers re-initialised, a random choice of them."
+            }
+            Self::ReinitFirst => {
+                "The Net2Net student with more than half of its layers re-initialised: the first ones."
+            }
+            Self::ReinitLast => {
+                "The Net2Net student with more than half of its layers re-initialised: the last ones."
+            }
+            Self::Distilled => {
+                "The student's architecture from random weights, trained on the teacher's softened answers beside the \
+                 labels (Hinton et al. 2015)."
+            }
+            Self::Hinted => {
+                "The student's architecture from random weights, whose first half learns to foretell the teacher's \
+                 middle layer before the whole is distilled (FitNets, Romero et al. 2015)."
+            }
+            Self::Net2netPaper => {
+                "Net2Net with even shares, noise on the incoming weights and a tenth of the teacher's learning rate \
+                 (Chen et al. 2016). Not exact."
+            }
         }
     }
 
@@ -107,6 +157,11 @@ impl Kind {
             Self::RandomPad => "random-pad",
             Self::RandomInit => "random-init",
             Self::Reinit => "reinit",
+            Self::ReinitFirst => "reinit-first",
+            Self::ReinitLast => "reinit-last",
+            Self::Distilled => "distilled",
+            Self::Hinted => "hinted",
+            Self::Net2netPaper => "net2net-paper",
         }
     }
 }
@@ -229,12 +284,40 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// The run of a kind and a seed; `growth` is ignored for the teacher and the teacher continued.
+    /// The run of a kind and a seed; `growth` is ignored for the teacher and the teacher continued,
+    /// and a growth without scratch runs has those of [`Comparison::scratch_of`].
     #[must_use]
     pub fn run(&self, growth: &str, kind: Kind, seed: u64) -> Option<&RunRecord> {
+        let growth = match kind {
+            Kind::Scratch => self.scratch_of(growth),
+            _ => growth,
+        };
         self.runs
             .iter()
-            .find(|r| r.seed == seed && r.belongs_to(growth, kind))
+            .find(|run| run.seed == seed && run.belongs_to(growth, kind))
+    }
+
+    /// The growth whose scratch runs serve a growth: its own, or those of one that makes the same
+    /// architecture, since they would be the same runs.
+    #[must_use]
+    pub fn scratch_of<'a>(&'a self, growth: &'a str) -> &'a str {
+        let student = |name: &str| {
+            self.growths
+                .iter()
+                .find(|g| g.name == name)
+                .map(|g| &g.student)
+        };
+        let ran = |name: &str| {
+            self.runs
+                .iter()
+                .any(|run| run.belongs_to(name, Kind::Scratch))
+        };
+        if ran(growth) {
+            return growth;
+        }
+        let names = self.growths.iter().map(|growth| growth.name.as_str());
+        let mut alike = names.filter(|name| ran(name) && student(name) == student(growth));
+        alike.next().unwrap_or(growth)
     }
 
     /// The runs of a kind over all seeds; `growth` as in [`Comparison::run`].
@@ -243,6 +326,10 @@ impl Comparison {
         growth: &'a str,
         kind: Kind,
     ) -> impl Iterator<Item = &'a RunRecord> {
+        let growth = match kind {
+            Kind::Scratch => self.scratch_of(growth),
+            _ => growth,
+        };
         self.runs.iter().filter(move |r| r.belongs_to(growth, kind))
     }
 }

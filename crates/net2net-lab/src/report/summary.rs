@@ -56,6 +56,8 @@ pub struct RunSummary {
 pub struct GrowthSummary {
     /// "wider", "deeper" or "both".
     pub name: String,
+    /// The growth whose scratch runs are the reference: this one, or one of the same architecture.
+    pub scratch_of: String,
     /// One entry a kind that ran, in the order of [`Kind::STUDENTS`].
     pub students: Vec<StudentSummary>,
 }
@@ -140,6 +142,7 @@ fn summarize_growth(comparison: &Comparison, growth: &str) -> GrowthSummary {
         });
     GrowthSummary {
         name: growth.to_owned(),
+        scratch_of: comparison.scratch_of(growth).to_owned(),
         students: students.collect(),
     }
 }

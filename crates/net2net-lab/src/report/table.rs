@@ -102,7 +102,11 @@ pub fn seed_table(growth: &GrowthSummary) -> Table {
 
 fn belongs(run: &RunSummary, kind: Kind, growth: &GrowthSummary) -> bool {
     let shared = matches!(kind, Kind::Teacher | Kind::Continued);
-    run.kind == kind && (shared || run.growth.as_deref() == Some(growth.name.as_str()))
+    let name = match kind {
+        Kind::Scratch => growth.scratch_of.as_str(),
+        _ => growth.name.as_str(),
+    };
+    run.kind == kind && (shared || run.growth.as_deref() == Some(name))
 }
 
 /// Mean and spread of the runs that stayed finite, and how many did not.

@@ -17,7 +17,8 @@ use net2net_core::io::{Checkpoint, IoError, write_atomic};
 use net2net_core::weights::Weights;
 use thiserror::Error;
 
-use super::{Recipe, RecipeError};
+use super::lesson::Class;
+use super::{Cost, Lesson, Recipe, RecipeError};
 use crate::data::{DataError, Loader, Normalization, Splits};
 use crate::report::{Kind, Metric, RunRecord};
 
@@ -65,6 +66,10 @@ pub struct Job {
     pub optimizer: OptimizerState<f32>,
     /// How to train.
     pub recipe: Recipe,
+    /// What it learns from.
+    pub lesson: Lesson,
+    /// What was spent before on its weights alone, and counts as its own.
+    pub before: Cost,
     /// Threads.
     pub threads: usize,
     /// Where its files go.
@@ -209,6 +214,7 @@ struct Running<'a> {
     /// Images in a step: those of the recipe, or all there are.
     batch: usize,
     trainer: Trainer<f32>,
+    class: Class<'a>,
     /// Steps of the whole run, of its warm-up, and between evaluations.
     steps: u64,
     warmup: u64,
@@ -251,12 +257,16 @@ impl<'a> Running<'a> {
             gradient_clip: recipe.gradient_clip,
             seed: job.seed,
         };
-        let trainer = Trainer::new(&job.graph, weights, state, options).map_err(|source| {
-            RunError::Train {
-                id: job.id.clone(),
-                source,
-            }
-        })?;
+        let failed = |source| RunError::Train {
+            id: job.id.clone(),
+            source,
+        };
+        let trainer = match &job.lesson {
+            Lesson::Hint { .. } => Trainer::for_values(&job.graph, weights, state, options),
+            _ => Trainer::new(&job.graph, weights, state, options),
+        };
+        let trainer = trainer.map_err(failed)?;
+        let class = Class::new(&job.lesson, job.threads).map_err(|source| failed(source.into()))?;
         let per_epoch = loader.batches_per_epoch();
         let mut running = Running {
             job,
@@ -267,8 +277,9 @@ impl<'a> Running<'a> {
             loader,
             batch,
             trainer,
+            class,
             metrics: Vec::new(),
-            seconds: 0.0,
+            seconds: job.before.seconds,
             losses: (0.0, 0),
             learning_rate: 0.0,
             saved: Instant::now(),
@@ -298,7 +309,7 @@ impl<'a> Running<'a> {
             let Ok(metric) = serde_json::from_str::<Metric>(line) else {
                 break;
             };
-            if metric.step <= self.step() {
+            if metric.step <= self.job.before.steps + self.step() {
                 self.metrics.push(metric);
             }
         }
@@ -362,8 +373,8 @@ impl<'a> Running<'a> {
                     .factor(step, self.steps, self.warmup);
                 self.learning_rate = self.job.recipe.learning_rate * factor;
                 let report = self
-                    .trainer
-                    .step(&batch.images, &batch.labels, self.learning_rate)
+                    .class
+                    .step(&mut self.trainer, &batch, self.learning_rate)
                     .map_err(|source| RunError::Train {
                         id: self.job.id.clone(),
                         source,
@@ -403,8 +414,8 @@ impl<'a> Running<'a> {
         let validation = &self.data.splits.validation;
         for batch in validation.batches_for_eval(&self.data.normalization, EVALUATION_BATCH)? {
             let part = self
-                .trainer
-                .evaluate(&batch.images, &batch.labels)
+                .class
+                .evaluate(&mut self.trainer, &batch)
                 .map_err(|source| RunError::Train {
                     id: self.job.id.clone(),
                     source,
@@ -415,17 +426,22 @@ impl<'a> Running<'a> {
         }
         let step = self.step();
         let samples = (total.samples as f64).max(1.0);
+        let validation_accuracy = match self.class.has_accuracy() {
+            true => total.correct as f64 / samples,
+            false => f64::NAN,
+        };
+        let before = self.job.before;
         let metric = Metric {
             run: self.job.id.clone(),
             seed: self.job.seed,
-            epoch: step as f64 / self.loader.batches_per_epoch() as f64,
-            step,
+            epoch: (before.steps + step) as f64 / self.loader.batches_per_epoch() as f64,
+            step: before.steps + step,
             seconds: self.seconds,
-            flops: step as f64 * self.flops_per_step(),
+            flops: before.flops + step as f64 * self.flops_per_step(),
             learning_rate: self.learning_rate,
             train_loss,
             validation_loss: total.loss / samples,
-            validation_accuracy: total.correct as f64 / samples,
+            validation_accuracy,
         };
         let path = self.job.directory.join(METRICS_FILE);
         let mut line = serde_json::to_vec(&metric).map_err(|source| RunError::Json {
@@ -453,9 +469,11 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// A backward pass costs twice a forward pass: one product for each of its two gradients.
+    /// A backward pass costs twice a forward pass: one product for each of its two gradients. A
+    /// teacher only goes forward.
     fn flops_per_step(&self) -> f64 {
-        3.0 * self.job.graph.flops() as f64 * self.batch as f64
+        let sample = 3.0 * self.job.graph.flops() as f64 + self.job.lesson.flops() as f64;
+        sample * self.batch as f64
     }
 
     fn checkpoint(&mut self) -> Checkpoint {

@@ -11,7 +11,8 @@ use net2net_lab::data::{Normalization, fashion_mini};
 use net2net_lab::models::{Family, ModelSpec};
 use net2net_lab::report::{Kind, Metric, RunRecord};
 use net2net_lab::train::{
-    CHECKPOINT_FILE, Job, METRICS_FILE, MODEL_FILE, Outcome, Recipe, TRUNK_FILE, TrainingData, run,
+    CHECKPOINT_FILE, Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Outcome, Recipe, TRUNK_FILE,
+    TrainingData, run,
 };
 
 use crate::silent::Silent;
@@ -48,6 +49,8 @@ fn job(directory: &Path, recipe: &str) -> Job {
         graph,
         optimizer: OptimizerState::default(),
         recipe,
+        lesson: Lesson::Labels,
+        before: Cost::default(),
         threads: 2,
         directory: directory.to_owned(),
     }
