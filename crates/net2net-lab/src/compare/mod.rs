@@ -2,12 +2,14 @@
 
 mod architecture;
 mod baseline;
+mod choose;
 mod directory;
 mod error;
 mod runner;
 mod spec;
 
 pub use architecture::architecture;
+pub use choose::{Chosen, choose};
 pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, create, resume};
 pub use error::CompareError;
 pub use runner::{Ended, Options, Watcher, compare, rerender};

@@ -33,7 +33,6 @@ use super::baseline::start;
 use super::directory::COMPARISON_FILE;
 use super::error::CompareError;
 use super::spec::{Baseline, GrowthSpec, Spec};
-use crate::data::Normalization;
 use crate::report::{Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report};
 use crate::train::{
     Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, TRUNK_FILE, TrainingData, run,
@@ -63,6 +62,8 @@ pub struct Options {
 
 /// Who watches a comparison.
 pub trait Watcher: Observer {
+    /// Something about the images that a person should know.
+    fn noted(&mut self, note: &str);
     /// The number of runs in all, and the training steps that they take together.
     fn planned(&mut self, runs: usize, steps: u64);
     /// A growth was made and proved; the student is ready.
@@ -86,8 +87,12 @@ pub fn compare(
     watcher: &mut dyn Watcher,
 ) -> Result<Ended, CompareError> {
     spec.check()?;
-    let splits = spec.data.load(spec.seeds[0])?;
-    let normalization = Normalization::measure(&splits.train);
+    let opened = spec.data.open(spec.seeds[0])?;
+    for note in &opened.notes {
+        watcher.noted(note);
+    }
+    let splits = opened.splits;
+    let normalization = spec.data.normalization(&splits.train)?;
     let data = TrainingData {
         splits,
         normalization,
@@ -121,6 +126,11 @@ pub fn compare(
     for seed in &spec.seeds {
         if !runner.seed(*seed, &teacher, &mut comparison)? {
             return Ok(Ended::Interrupted);
+        }
+    }
+    for part in [&data.splits.train, &data.splits.validation] {
+        for (image, why) in part.broken() {
+            runner.watcher.noted(&format!("{}: {image} {why}", part.name()));
         }
     }
     write_json(&options.directory.join(COMPARISON_FILE), &comparison)?;
