@@ -33,7 +33,9 @@ fn inspect(args: &DataInspectArgs) -> Result<Exit> {
         ProgressStyle::with_template("decoding {wide_bar} {pos}/{len}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let most = args.sample.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+    let most = args
+        .sample
+        .map(|most| usize::try_from(most).unwrap_or(usize::MAX));
     let found = lab::inspect(&args.path, &options, most, &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
@@ -66,10 +68,17 @@ fn print(found: &Inspection) -> Result<()> {
     let sizes = found.sizes.iter();
     let sizes = sizes.map(|size| format!("{}×{} ({})", size.width, size.height, size.images));
     let others = found.different_sizes.saturating_sub(found.sizes.len());
-    let others = if others > 0 { format!(" and {others} others") } else { String::new() };
+    let others = if others > 0 {
+        format!(" and {others} others")
+    } else {
+        String::new()
+    };
     say!("sizes: {}{others}", joined(sizes));
     let modes = found.modes.iter();
-    say!("modes: {}", joined(modes.map(|mode| format!("{} ({})", mode.mode, mode.images))));
+    say!(
+        "modes: {}",
+        joined(modes.map(|mode| format!("{} ({})", mode.mode, mode.images)))
+    );
     let [height, width, channels] = found.input;
     say!(
         "a network would read {height}×{width}×{channels}: {}; images are {}",
@@ -86,11 +95,17 @@ fn print(found: &Inspection) -> Result<()> {
         numbers(&found.normalization.mean),
         numbers(&found.normalization.std)
     );
-    let broken = found.broken.iter().map(|(image, why)| format!("{image} {why}"));
+    let broken = found
+        .broken
+        .iter()
+        .map(|(image, why)| format!("{image} {why}"));
     list("broken images", broken.collect())?;
     let both = found.duplicates.iter();
     let both = both.map(|both| format!("{} is {}", both.train, both.validation));
-    list("training images that are validation images too", both.collect())?;
+    list(
+        "training images that are validation images too",
+        both.collect(),
+    )?;
     if found.repeated > 0 {
         say!("{} training images repeat another one", found.repeated);
     }

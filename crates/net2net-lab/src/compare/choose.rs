@@ -104,19 +104,15 @@ pub fn choose(folder: &Path, read: &SourceOptions) -> Result<Chosen, CompareErro
 }
 
 /// What is done to training images.
-fn augmentation(
-    large: bool,
-    color: bool,
-    side: usize,
-    reasons: &mut Vec<String>,
-) -> Augmentation {
+fn augmentation(large: bool, color: bool, side: usize, reasons: &mut Vec<String>) -> Augmentation {
     let mut augmentation = Augmentation::default();
     if large {
         augmentation.resized_crop = Some(ResizedCrop {
             min_area: 0.35,
             ..ResizedCrop::default()
         });
-        reasons.push("random crops of 35 to 100 % of the area, at a fresh size each time".to_owned());
+        reasons
+            .push("random crops of 35 to 100 % of the area, at a fresh size each time".to_owned());
     } else {
         augmentation.crop_padding = (side / 8).max(1);
         reasons.push(format!(
@@ -153,7 +149,11 @@ fn schedule(
 ) -> f64 {
     let teacher = spec.teacher.recipe.epochs;
     let student = spec.student.recipe.epochs;
-    let scratch = spec.student.scratch.as_ref().map_or(student, |recipe| recipe.epochs);
+    let scratch = spec
+        .student
+        .scratch
+        .as_ref()
+        .map_or(student, |recipe| recipe.epochs);
     // A student costs about twice its teacher; of each growth there are Net2Net, the random one and the
     // re-initialised one, and scratch. Forward and backward are three passes.
     let growths = spec.growth.len() as f64;

@@ -126,10 +126,13 @@ pub fn create(path: &Path, spec: &Spec, started: &Started) -> Result<Claimed, Di
             path: command_path,
             source,
         })?;
-    let text = spec.at_home_in(path).to_toml().map_err(|source| DirectoryError::Spec {
-        path: spec_path.clone(),
-        source,
-    })?;
+    let text = spec
+        .at_home_in(path)
+        .to_toml()
+        .map_err(|source| DirectoryError::Spec {
+            path: spec_path.clone(),
+            source,
+        })?;
     write_atomic(&spec_path, text.as_bytes()).map_err(|source| DirectoryError::File {
         path: spec_path,
         source,

@@ -130,7 +130,9 @@ pub fn compare(
     }
     for part in [&data.splits.train, &data.splits.validation] {
         for (image, why) in part.broken() {
-            runner.watcher.noted(&format!("{}: {image} {why}", part.name()));
+            runner
+                .watcher
+                .noted(&format!("{}: {image} {why}", part.name()));
         }
     }
     write_json(&options.directory.join(COMPARISON_FILE), &comparison)?;

@@ -6,7 +6,9 @@ use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::data::{DataError, Dataset, Normalization, Opened, SourceOptions, Splits, fashion_mini, open};
+use crate::data::{
+    DataError, Dataset, Normalization, Opened, SourceOptions, Splits, fashion_mini, open,
+};
 use crate::models::ModelSpec;
 use crate::report::Kind;
 use crate::train::{Recipe, RecipeError};

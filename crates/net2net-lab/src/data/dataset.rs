@@ -171,7 +171,10 @@ impl Dataset {
             });
         }
         let classes = self.classes.len();
-        let stray = self.labels.iter().position(|&label| label as usize >= classes);
+        let stray = self
+            .labels
+            .iter()
+            .position(|&label| label as usize >= classes);
         match stray {
             Some(index) => Err(DataError::LabelOutOfRange {
                 index,
@@ -259,7 +262,11 @@ impl Dataset {
         };
         let size = (self.shape.width, self.shape.height);
         let window = Window::random(crop, size.0, size.1, rng);
-        let cut = |image| scratch.resampler.resample(image, size, size, window, self.shape);
+        let cut = |image| {
+            scratch
+                .resampler
+                .resample(image, size, size, window, self.shape)
+        };
         Ok(image.and_then(cut).map(Cow::Owned))
     }
 

@@ -49,7 +49,9 @@ pub enum ImageFault {
     #[error("is no JPEG, PNG or WebP image")]
     Format,
     /// It declares more pixels than are decoded.
-    #[error("declares {width}×{height} pixels, more than the {MAX_PIXELS} that are decoded at most")]
+    #[error(
+        "declares {width}×{height} pixels, more than the {MAX_PIXELS} that are decoded at most"
+    )]
     TooLarge {
         /// Columns declared.
         width: u64,
@@ -125,7 +127,13 @@ pub(super) fn decode(bytes: &[u8], channels: usize, shrink: usize) -> Result<Pic
             let stored = if decoder.has_alpha() { 4 } else { 3 };
             let mut pixels = vec![0; header.width * header.height * stored];
             decoder.read_image(&mut pixels).map_err(damaged)?;
-            Ok(picture(header.width, header.height, pixels, stored, channels))
+            Ok(picture(
+                header.width,
+                header.height,
+                pixels,
+                stored,
+                channels,
+            ))
         }
     }
 }
@@ -134,7 +142,21 @@ fn format(bytes: &[u8]) -> Result<Format, ImageFault> {
     match bytes {
         [0xff, 0xd8, 0xff, ..] => Ok(Format::Jpeg),
         [0x89, b'P', b'N', b'G', ..] => Ok(Format::Png),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Format::WebP),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Ok(Format::WebP),
         [] => Err(ImageFault::Truncated),
         _ => Err(ImageFault::Format),
     }
@@ -324,9 +346,7 @@ fn decode_png(bytes: &[u8], channels: usize) -> Result<Picture, ImageFault> {
 
 fn png_fault(error: png::DecodingError) -> ImageFault {
     match error {
-        png::DecodingError::IoError(error)
-            if error.kind() == std::io::ErrorKind::UnexpectedEof =>
-        {
+        png::DecodingError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             ImageFault::Truncated
         }
         other => damaged(other),

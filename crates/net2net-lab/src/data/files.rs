@@ -59,7 +59,10 @@ impl Files {
     /// The same files in another choice and order.
     pub(super) fn choose(&self, indices: &[usize]) -> Self {
         Self {
-            images: indices.iter().map(|&index| self.images[index].clone()).collect(),
+            images: indices
+                .iter()
+                .map(|&index| self.images[index].clone())
+                .collect(),
             ..self.clone()
         }
     }
@@ -107,7 +110,11 @@ impl Files {
 
     /// The broken images found so far, and why each is, sorted by name.
     pub(super) fn broken(&self) -> Vec<(String, String)> {
-        let found = self.broken.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self
+            .broken
+            .found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         found.clone().into_iter().collect()
     }
 }

@@ -54,9 +54,11 @@ pub fn idx_folder(folder: &Path) -> Result<Splits, DataError> {
 
 /// Whether a folder holds a file of training images by its name.
 pub(super) fn has_idx(folder: &Path) -> Result<bool, DataError> {
-    Ok(file_names(folder)?
-        .iter()
-        .any(|name| name.strip_suffix(".gz").unwrap_or(name).ends_with(TRAIN_IMAGES)))
+    Ok(file_names(folder)?.iter().any(|name| {
+        name.strip_suffix(".gz")
+            .unwrap_or(name)
+            .ends_with(TRAIN_IMAGES)
+    }))
 }
 
 /// The names in the folder, sorted. Hidden files are passed over: copying from macOS leaves a

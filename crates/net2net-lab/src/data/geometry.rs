@@ -139,7 +139,12 @@ impl Resampler {
             _ => return None,
         };
         let (width, height) = (size.0 as f64, size.1 as f64);
-        let window = window.scaled(width / whole.0 as f64, height / whole.1 as f64, width, height);
+        let window = window.scaled(
+            width / whole.0 as f64,
+            height / whole.1 as f64,
+            width,
+            height,
+        );
         let side = |side: usize| u32::try_from(side).ok();
         let source = ImageRef::new(side(size.0)?, side(size.1)?, pixels, kind).ok()?;
         let mut target = Image::new(side(shape.width)?, side(shape.height)?, kind);

@@ -125,8 +125,8 @@ pub fn inspect(
     let mut names: [Vec<String>; 2] = Default::default();
     let mut found: [Findings; 2] = Default::default();
     if let Survey::Images(arrangement) = source::survey(path, &options)? {
-        let parts = [&arrangement.train, &arrangement.validation]
-            .map(|part| some(&part.images, most));
+        let parts =
+            [&arrangement.train, &arrangement.validation].map(|part| some(&part.images, most));
         let total = parts.iter().map(Vec::len).sum();
         let mut done = 0;
         for ((names, found), entries) in names.iter_mut().zip(&mut found).zip(parts) {
@@ -141,7 +141,9 @@ pub fn inspect(
     let parts = [&opened.splits.train, &opened.splits.validation];
     if found.iter().all(|found| found.hashes.is_empty()) {
         for (part, (names, found)) in parts.iter().zip(names.iter_mut().zip(&mut found)) {
-            *names = (0..part.len()).map(|index| format!("image {index}")).collect();
+            *names = (0..part.len())
+                .map(|index| format!("image {index}"))
+                .collect();
             *found = in_memory(part);
         }
     }
@@ -151,7 +153,11 @@ pub fn inspect(
     let (sizes, different_sizes) = most_frequent_sizes(&found);
     let counted = |which: usize| {
         // Broken images are left out of sets in memory.
-        let lost = if parts[which].is_in_files() { 0 } else { found[which].broken.len() };
+        let lost = if parts[which].is_in_files() {
+            0
+        } else {
+            found[which].broken.len()
+        };
         parts[which].len() + lost
     };
     let examined = found.iter().map(|found| found.hashes.len()).sum();
@@ -190,10 +196,7 @@ fn some(entries: &[Entry], most: Option<usize>) -> Vec<Entry> {
 }
 
 /// Decodes images on all cores.
-fn examine(
-    entries: Vec<Entry>,
-    progress: &mut dyn FnMut(usize),
-) -> Result<Findings, DataError> {
+fn examine(entries: Vec<Entry>, progress: &mut dyn FnMut(usize)) -> Result<Findings, DataError> {
     let chunks = entries.len().div_ceil(CHUNK);
     let pool = Prefetch::start(0..chunks, cores(), || {
         let entries = entries.clone();
@@ -255,7 +258,11 @@ fn hash((width, height): (usize, usize), pixels: &[u8]) -> [u8; 32] {
 /// The findings of images that are decoded already.
 fn in_memory(set: &Dataset) -> Findings {
     let shape = set.shape();
-    let mode = if shape.channels == 1 { "bytes, gray" } else { "bytes, RGB" };
+    let mode = if shape.channels == 1 {
+        "bytes, gray"
+    } else {
+        "bytes, RGB"
+    };
     let size = (shape.width, shape.height);
     let hashed = |index| set.image(index).map(|image| hash(size, image));
     Findings {

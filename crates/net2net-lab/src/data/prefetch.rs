@@ -104,7 +104,10 @@ fn work<T>(shared: &Shared<T>, ahead: usize, mut produce: impl FnMut(usize) -> T
         let step = {
             let mut state = shared.lock();
             while !state.stopped && state.open.start > state.next + ahead {
-                state = shared.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = shared
+                    .taken
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if state.stopped {
                 return;
@@ -135,7 +138,11 @@ impl<T> Iterator for Prefetch<T> {
             if let Some(item) = state.ready.remove(&step) {
                 break item;
             }
-            state = self.shared.made.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .shared
+                .made
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         };
         state.next = step + 1;
         // What comes after a panic is of no use.

@@ -67,7 +67,11 @@ fn facts(inspection: &Inspection) -> String {
         .map(|size| format!("{}×{} ({})", size.width, size.height, size.images))
         .collect();
     let more = inspection.different_sizes.saturating_sub(sizes.len());
-    let more = if more > 0 { format!(" and {more} others") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} others")
+    } else {
+        String::new()
+    };
     let modes: Vec<String> = inspection
         .modes
         .iter()
@@ -79,13 +83,22 @@ fn facts(inspection: &Inspection) -> String {
         "decoded each time, ahead of training"
     };
     let rows = [
-        ("Images", format!("{} training, {} validation", inspection.train, inspection.validation)),
+        (
+            "Images",
+            format!(
+                "{} training, {} validation",
+                inspection.train, inspection.validation
+            ),
+        ),
         ("Classes", inspection.classes.len().to_string()),
         ("Sizes", sizes.join(", ") + &more),
         ("Modes", modes.join(", ")),
         (
             "A network would read",
-            format!("{height}×{width}×{channels}: {}; {kept}", inspection.input_reason),
+            format!(
+                "{height}×{width}×{channels}: {}; {kept}",
+                inspection.input_reason
+            ),
         ),
         ("Mean", numbers(&inspection.normalization.mean)),
         ("Standard deviation", numbers(&inspection.normalization.std)),
@@ -103,17 +116,29 @@ fn complaints(inspection: &Inspection) -> String {
         if items.is_empty() {
             return String::new();
         }
-        let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escape(item))).collect();
+        let items: String = items
+            .iter()
+            .map(|item| format!("<li>{}</li>\n", escape(item)))
+            .collect();
         format!("<details open>\n<summary>{title}</summary>\n<ul>\n{items}</ul>\n</details>\n")
     };
-    let broken = inspection.broken.iter().map(|(image, why)| format!("{image} {why}"));
+    let broken = inspection
+        .broken
+        .iter()
+        .map(|(image, why)| format!("{image} {why}"));
     let both = inspection
         .duplicates
         .iter()
         .map(|both| format!("{} is {}", both.train, both.validation));
-    let mut text = list(format!("{} broken images", inspection.broken.len()), broken.collect());
+    let mut text = list(
+        format!("{} broken images", inspection.broken.len()),
+        broken.collect(),
+    );
     text += &list(
-        format!("{} training images are validation images too", inspection.duplicates.len()),
+        format!(
+            "{} training images are validation images too",
+            inspection.duplicates.len()
+        ),
         both.collect(),
     );
     text + &list("Notes".to_owned(), inspection.notes.clone())
@@ -125,7 +150,13 @@ fn contact_sheet(train: &Dataset, inspection: &Inspection) -> Result<String, Dat
     for (index, &label) in train.labels().iter().enumerate() {
         by_class[label as usize].push(index);
     }
-    let most = inspection.classes.iter().map(|class| class.train).max().unwrap_or(1).max(1);
+    let most = inspection
+        .classes
+        .iter()
+        .map(|class| class.train)
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let mut scratch = Scratch::default();
     let mut sheet = String::from("<section>\n<h2>Contact sheet</h2>\n");
     for (number, (class, members)) in inspection.classes.iter().zip(&mut by_class).enumerate() {
@@ -173,7 +204,9 @@ fn picture(pixels: &[u8], shape: ImageShape, class: &str, resampler: &mut Resamp
     let Some(pixels) = resampler.resample(pixels, size, size, window, small) else {
         return String::new();
     };
-    let sides = u16::try_from(small.width).ok().zip(u16::try_from(small.height).ok());
+    let sides = u16::try_from(small.width)
+        .ok()
+        .zip(u16::try_from(small.height).ok());
     let mut jpeg = Vec::new();
     let encoded = sides.map(|(width, height)| {
         Encoder::new(&mut jpeg, QUALITY).encode(&pixels, width, height, color)

@@ -108,10 +108,7 @@ impl Listing<'_> {
                 continue;
             };
             let start = entry.raw_file_position();
-            if start
-                .checked_add(entry.size())
-                .is_none_or(|end| end > len)
-            {
+            if start.checked_add(entry.size()).is_none_or(|end| end > len) {
                 return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
             }
             self.add(Entry {
@@ -201,7 +198,10 @@ impl Listing<'_> {
     fn tree(self) -> Tree {
         let mut notes = Vec::new();
         if self.links > 0 {
-            notes.push(format!("{} links in the archive were passed over", self.links));
+            notes.push(format!(
+                "{} links in the archive were passed over",
+                self.links
+            ));
         }
         if self.repeated > 0 {
             notes.push(format!(

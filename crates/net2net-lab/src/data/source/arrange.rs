@@ -46,16 +46,22 @@ pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangemen
     if images.is_empty() {
         return Err(unknown("holds no images".to_owned()));
     }
-    let tops: BTreeSet<&str> = images.iter().filter_map(|i| i.folders.first().copied()).collect();
+    let tops: BTreeSet<&str> = images
+        .iter()
+        .filter_map(|i| i.folders.first().copied())
+        .collect();
     let named = |names: &[&str]| {
-        names
-            .iter()
-            .find_map(|name| tops.iter().find(|top| top.eq_ignore_ascii_case(name)).copied())
+        names.iter().find_map(|name| {
+            tops.iter()
+                .find(|top| top.eq_ignore_ascii_case(name))
+                .copied()
+        })
     };
     let mut notes = Vec::new();
     let mut arrangement = match named(&TRAIN) {
         Some(train) => {
-            let (part, classes) = in_classes(tree, &images, 1, |i| i.folders.first() == Some(&train))?;
+            let (part, classes) =
+                in_classes(tree, &images, 1, |i| i.folders.first() == Some(&train))?;
             match named(&VALIDATION) {
                 Some(validation) => {
                     let used = [train, validation];
@@ -78,15 +84,29 @@ pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangemen
         return Err(unknown(format!(
             "holds images in {} class{}, and at least 2 are needed",
             arrangement.classes.len(),
-            if arrangement.classes.len() == 1 { "" } else { "es" }
+            if arrangement.classes.len() == 1 {
+                ""
+            } else {
+                "es"
+            }
         )));
     }
-    let loose = images.iter().filter(|image| image.folders.is_empty()).count();
+    let loose = images
+        .iter()
+        .filter(|image| image.folders.is_empty())
+        .count();
     if loose > 0 {
-        notes.push(format!("{loose} images outside of any class were passed over"));
+        notes.push(format!(
+            "{loose} images outside of any class were passed over"
+        ));
     }
-    arrangement.notes.extend(tree.notes.iter().cloned().chain(notes));
-    for (part, name) in [(&arrangement.train, "training"), (&arrangement.validation, "validation")] {
+    arrangement
+        .notes
+        .extend(tree.notes.iter().cloned().chain(notes));
+    for (part, name) in [
+        (&arrangement.train, "training"),
+        (&arrangement.validation, "validation"),
+    ] {
         if part.images.is_empty() {
             return Err(DataError::Layout {
                 folder: tree.root.clone(),
@@ -108,8 +128,14 @@ fn below_common_folder(tree: &Tree) -> (String, Vec<Found<'_>>) {
         })
         .collect();
     let mut prefix = String::new();
-    while let Some(first) = images.first().and_then(|image| image.folders.first().copied()) {
-        let is_part = TRAIN.iter().chain(&VALIDATION).any(|name| first.eq_ignore_ascii_case(name));
+    while let Some(first) = images
+        .first()
+        .and_then(|image| image.folders.first().copied())
+    {
+        let is_part = TRAIN
+            .iter()
+            .chain(&VALIDATION)
+            .any(|name| first.eq_ignore_ascii_case(name));
         // A folder with images in it is a class.
         let common = images
             .iter()
@@ -155,7 +181,8 @@ fn in_classes(
     for (image, class) in inside {
         part.images.push(image.entry.clone());
         // Found: the classes are made of these names.
-        part.labels.push(classes.binary_search(&class).unwrap_or(0) as u32);
+        part.labels
+            .push(classes.binary_search(&class).unwrap_or(0) as u32);
     }
     Ok((part, classes.into_iter().map(str::to_owned).collect()))
 }
@@ -179,12 +206,15 @@ fn with_validation(
         classes.iter().position(|class| class == name)
     };
     let labels_file = match &options.labels {
-        Some(name) => Some(tree.entries.iter().find(|e| e.name == *name).ok_or_else(|| {
-            DataError::MissingFile {
-                folder: tree.root.clone(),
-                name: name.clone(),
-            }
-        })?),
+        Some(name) => Some(
+            tree.entries
+                .iter()
+                .find(|e| e.name == *name)
+                .ok_or_else(|| DataError::MissingFile {
+                    folder: tree.root.clone(),
+                    name: name.clone(),
+                })?,
+        ),
         None => labels::find(tree, prefix, folder),
     };
     let mut validation = Part {
@@ -203,7 +233,10 @@ fn with_validation(
         (None, Some(file)) => {
             let entries: Vec<&Entry> = validation.images.iter().collect();
             validation.labels = labels::read(tree, file, &entries, &classes)?;
-            format!("train/CLASS and a flat {folder} with the labels of {}", file.name)
+            format!(
+                "train/CLASS and a flat {folder} with the labels of {}",
+                file.name
+            )
         }
         (None, None) => {
             let stray = inside.iter().find(|image| class_of(image).is_none());
@@ -248,7 +281,9 @@ fn split(all: Part, classes: Vec<String>, options: &SourceOptions, kind: &str) -
         let key = &mut stream(options.seed, Purpose::ClassSplit, class, 0);
         shuffle(members, key);
         let share = (members.len() as f64 * options.validation_share).round() as usize;
-        let count = share.clamp(1, members.len().max(1)).min(members.len().saturating_sub(1));
+        let count = share
+            .clamp(1, members.len().max(1))
+            .min(members.len().saturating_sub(1));
         for &at in &members[..count] {
             aside[at] = true;
         }

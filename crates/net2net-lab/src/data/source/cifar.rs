@@ -57,9 +57,7 @@ pub(super) fn detect(tree: &Tree) -> Option<Cifar> {
 /// Reads all of it.
 pub(super) fn read(tree: &Tree, kind: Cifar, name: &str) -> Result<Splits, DataError> {
     let is_train = |entry: &Entry| match kind {
-        Cifar::Ten => {
-            entry.file_name().starts_with("data_batch_") && entry.extension() == "bin"
-        }
+        Cifar::Ten => entry.file_name().starts_with("data_batch_") && entry.extension() == "bin",
         Cifar::Hundred => entry.file_name() == "train.bin",
     };
     let is_test = |entry: &Entry| ["test_batch.bin", "test.bin"].contains(&entry.file_name());
@@ -100,11 +98,7 @@ fn class_names(tree: &Tree, kind: Cifar) -> Result<Vec<String>, DataError> {
 }
 
 /// The pixels of all records, N×H×W×C, and their labels.
-fn records(
-    tree: &Tree,
-    files: &[&Entry],
-    kind: Cifar,
-) -> Result<(Vec<u8>, Vec<u32>), DataError> {
+fn records(tree: &Tree, files: &[&Entry], kind: Cifar) -> Result<(Vec<u8>, Vec<u32>), DataError> {
     let head = kind.label_bytes();
     let record_len = head + 3 * PLANE;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
@@ -121,9 +115,9 @@ fn records(
         for record in bytes.chunks_exact(record_len) {
             let (label, planes) = record.split_at(head);
             labels.push(u32::from(label[head - 1]));
-            images.extend((0..PLANE).flat_map(|at| {
-                [planes[at], planes[PLANE + at], planes[2 * PLANE + at]]
-            }));
+            images.extend(
+                (0..PLANE).flat_map(|at| [planes[at], planes[PLANE + at], planes[2 * PLANE + at]]),
+            );
         }
     }
     Ok((images, labels))

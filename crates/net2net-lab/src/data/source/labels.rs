@@ -65,8 +65,10 @@ fn parse(
         let Some(label) = words.next() else {
             return Err(refuse(
                 line,
-                format!("{content:?} is not a name and a label; numbers alone do not say which image \
-                         they are of"),
+                format!(
+                    "{content:?} is not a name and a label; numbers alone do not say which image \
+                         they are of"
+                ),
             ));
         };
         let known = number.get(label).copied().or_else(|| {
@@ -86,11 +88,16 @@ fn parse(
             ));
         };
         let file_name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-        let stem = file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem);
+        let stem = file_name
+            .rsplit_once('.')
+            .map_or(file_name, |(stem, _)| stem);
         if let Some(before) = labels.insert(stem.to_owned(), label)
             && before != label
         {
-            return Err(refuse(line, format!("{name} has another label on an earlier line")));
+            return Err(refuse(
+                line,
+                format!("{name} has another label on an earlier line"),
+            ));
         }
     }
     Ok(labels)
@@ -114,8 +121,7 @@ pub(super) fn find<'a>(tree: &'a Tree, prefix: &str, validation: &str) -> Option
     inside.copied().or_else(|| {
         candidates.into_iter().find(|entry| {
             let rest = entry.name[prefix.len()..].to_ascii_lowercase();
-            !rest.contains('/')
-                && rest.contains(&validation.to_ascii_lowercase())
+            !rest.contains('/') && rest.contains(&validation.to_ascii_lowercase())
         })
     })
 }
@@ -130,7 +136,8 @@ mod tests {
 
     #[test]
     fn names_and_numbers_headings_boxes_and_extensions_are_understood() {
-        let text = "ImageId,PredictionString\nval_1,dog 3 4 5 6\nval/val_2.JPEG\tcat\n\nval_3.png 1\n";
+        let text =
+            "ImageId,PredictionString\nval_1,dog 3 4 5 6\nval/val_2.JPEG\tcat\n\nval_3.png 1\n";
         let labels = parse(&PathBuf::from("f"), text, &classes()).unwrap();
         let expected = [("val_1", 1), ("val_2", 0), ("val_3", 1)];
         assert_eq!(labels, expected.map(|(n, l)| (n.to_owned(), l)).into());

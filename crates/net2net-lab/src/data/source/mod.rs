@@ -4,8 +4,8 @@
 //! as IDX, or as images in folders of classes ([`arrange`], [`labels`]). Small images are decoded
 //! once and kept in memory; large ones stay in their files.
 
-pub(crate) mod arrange;
 mod archive;
+pub(crate) mod arrange;
 mod cifar;
 mod labels;
 mod small;
@@ -139,9 +139,12 @@ pub(crate) fn survey(path: &Path, options: &SourceOptions) -> Result<Survey, Dat
         .iter()
         .filter(|entry| archive::is_archive(entry.file_name()));
     let classes = tree.images().any(|entry| entry.name.contains('/'));
-    if let (Some(only), None, false, None) =
-        (archives.next(), archives.next(), classes, cifar::detect(&tree))
-    {
+    if let (Some(only), None, false, None) = (
+        archives.next(),
+        archives.next(),
+        classes,
+        cifar::detect(&tree),
+    ) {
         let inner = tree.path(only);
         if inner.is_file() {
             let note = format!("the archive {} in the folder was read", only.name);
@@ -289,7 +292,11 @@ impl SourceOptions {
         }
         let share = self.validation_share;
         if !(share > 0.0 && share < 1.0) {
-            return refuse("validation_share", share.to_string(), "must be between 0 and 1");
+            return refuse(
+                "validation_share",
+                share.to_string(),
+                "must be between 0 and 1",
+            );
         }
         if !(0.0..=1.0).contains(&self.broken_share) {
             let found = self.broken_share.to_string();

@@ -139,7 +139,9 @@ impl Tree {
         if depth > MAX_DEPTH {
             return Err(DataError::Layout {
                 folder: folder.to_owned(),
-                reason: format!("lies {MAX_DEPTH} folders deep; does a link lead round in a circle?"),
+                reason: format!(
+                    "lies {MAX_DEPTH} folders deep; does a link lead round in a circle?"
+                ),
             });
         }
         for entry in fs::read_dir(folder).map_err(|source| read_error(folder, source))? {
@@ -153,8 +155,9 @@ impl Tree {
             let metadata = match fs::metadata(&path) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    self.notes
-                        .push(format!("{prefix}{file_name} leads nowhere and was passed over"));
+                    self.notes.push(format!(
+                        "{prefix}{file_name} leads nowhere and was passed over"
+                    ));
                     continue;
                 }
                 Err(source) => return Err(read_error(&path, source)),

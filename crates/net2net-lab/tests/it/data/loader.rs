@@ -125,8 +125,15 @@ fn another_seed_or_epoch_gives_another_order_and_other_augmentation() {
 fn the_augmentation_of_a_sample_does_not_depend_on_the_order_or_the_batch() {
     let set = handmade(50);
     let images = |shuffle, batch| {
-        let loader =
-            Loader::new(&set, &Normalization::measure(&set).unwrap(), ALL, batch, 1, shuffle).unwrap();
+        let loader = Loader::new(
+            &set,
+            &Normalization::measure(&set).unwrap(),
+            ALL,
+            batch,
+            1,
+            shuffle,
+        )
+        .unwrap();
         let mut images = vec![Vec::new(); set.len()];
         for batch in loader.epoch(4).unwrap().map(Result::unwrap) {
             for (&index, values) in batch
