@@ -54,6 +54,8 @@ enum Bench {
     Plan(bench::plan::Arguments),
     /// Time the growth of a model of 1 GB beside copying it, and its peak memory.
     Grow(bench::grow::Arguments),
+    /// Time reading and augmenting images beside torchvision's loader.
+    Data(bench::data::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -67,6 +69,9 @@ fn main() -> Result<()> {
         Command::Bench {
             what: Bench::Grow(arguments),
         } => bench::grow::run(&arguments),
+        Command::Bench {
+            what: Bench::Data(arguments),
+        } => bench::data::run(&arguments),
         Command::Fixtures { python } => {
             python::run_script(&python.interpreter()?, "make_fixtures.py")
         }

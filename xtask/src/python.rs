@@ -21,10 +21,15 @@ pub(crate) struct Choice {
 impl Choice {
     /// The interpreter, set up and checked.
     pub(crate) fn interpreter(&self) -> Result<PathBuf> {
+        self.interpreter_with(&PACKAGES)
+    }
+
+    /// The interpreter with these packages, set up and checked.
+    pub(crate) fn interpreter_with(&self, packages: &[&str]) -> Result<PathBuf> {
         if let Some(python) = &self.python {
             ensure!(
-                is_ready(python),
-                "{} cannot import all of {PACKAGES:?}; name another, or leave out --python",
+                is_ready(python, packages),
+                "{} cannot import all of {packages:?}; name another, or leave out --python",
                 python.display()
             );
             return Ok(python.clone());
@@ -35,11 +40,11 @@ impl Choice {
         } else {
             "bin/python"
         });
-        if !is_ready(&python) {
-            println!("setting up {} with {PACKAGES:?}", venv.display());
+        if !is_ready(&python, packages) {
+            println!("setting up {} with {packages:?}", venv.display());
             run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
             let install = ["-m", "pip", "install", "--quiet"];
-            run(Command::new(&python).args(install).args(PACKAGES))?;
+            run(Command::new(&python).args(install).args(packages))?;
         }
         Ok(python)
     }
@@ -55,8 +60,8 @@ pub(crate) fn run_script(python: &Path, name: &str) -> Result<()> {
     run(Command::new(python).arg(script(name)))
 }
 
-fn is_ready(python: &Path) -> bool {
-    let imports = format!("import {}", PACKAGES.join(", "));
+fn is_ready(python: &Path, packages: &[&str]) -> bool {
+    let imports = format!("import {}", packages.join(", "));
     let mut command = Command::new(python);
     command.args(["-c", &imports]).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())

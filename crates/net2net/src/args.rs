@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Write the report of a finished comparison again
     Report(ReportArgs),
+    /// Look at images before training on them
+    Data(DataArgs),
     /// Print a completion script for a shell
     ///
     /// For bash: net2net completions bash > ~/.local/share/bash-completion/completions/net2net
@@ -75,6 +77,10 @@ pub(crate) enum Command {
 pub(crate) struct CompareArgs {
     /// The experiment (TOML); without it the built-in one
     pub(crate) spec: Option<PathBuf>,
+    /// Compare on the images in this folder or archive, with a model, a size and a schedule that are
+    /// chosen for them
+    #[arg(long, value_name = "DIR", conflicts_with = "spec")]
+    pub(crate) data: Option<PathBuf>,
     /// Repeat everything with this many seeds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: Option<u64>,
@@ -102,6 +108,7 @@ const COMPARE_EXAMPLES: &str = "\
 Examples:
   net2net compare                             the built-in experiment
   net2net compare --seeds 3 --out runs/three  with three seeds
+  net2net compare --data DIR                  on your own images, with settings chosen for them
   net2net compare --print-spec > my.toml      a spec to start from
   net2net compare my.toml
   net2net compare --resume --out runs/three   after an interruption";
@@ -115,6 +122,53 @@ pub(crate) struct ReportArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Look at images before training on them.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DataArgs {
+    #[command(subcommand)]
+    pub(crate) what: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Say what a folder or archive holds: classes, sizes, broken images, duplicates
+    Inspect(DataInspectArgs),
+}
+
+/// Say what a folder or archive of images holds: classes and how many images each has, sizes and colour
+/// models, broken images, images that are in both parts, and what a network would read of it.
+///
+/// It may hold train/CLASS/… and val/CLASS/… (also valid, validation, test); train/CLASS/… and a flat
+/// val with a file of labels; CLASS/… alone, of which a share is set aside by a seed; CIFAR-10 or
+/// CIFAR-100 in the binary version; IDX files; or be a tar archive (.tar, .tar.gz, .tar.xz) of one of
+/// these. Images are JPEG, PNG or WebP.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = DATA_EXAMPLES)]
+pub(crate) struct DataInspectArgs {
+    /// The folder or archive
+    pub(crate) path: PathBuf,
+    /// Decode at most this many images of each part instead of all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sample: Option<u64>,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write a page with a contact sheet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// The side of the square that images are brought to [default: chosen by their sizes]
+    #[arg(long, value_name = "PIXELS")]
+    pub(crate) side: Option<usize>,
+    /// The file of labels of flat validation images, by its name below the folder
+    #[arg(long, value_name = "NAME")]
+    pub(crate) labels: Option<String>,
+}
+
+const DATA_EXAMPLES: &str = "\
+Examples:
+  net2net data inspect images/
+  net2net data inspect cifar-10-binary.tar.gz --html look.html";
 
 /// Show a model's layers, shapes and costs, and each space of channels that belong together: its
 /// size, what it touches, and why it cannot grow if it cannot.

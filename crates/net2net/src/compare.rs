@@ -1,6 +1,5 @@
 //! `net2net compare` and `net2net report`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started};
+use net2net_lab::data::SourceOptions;
 use net2net_lab::report::speedup::Measure;
 use net2net_lab::report::{Summary, speedup_table, verdict};
 
@@ -30,7 +30,8 @@ pub(crate) enum Exit {
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
     let stated = stated_spec(args)?;
     if args.print_spec {
-        print!("{}", stated.unwrap_or(default_spec(args)?).to_toml()?);
+        let spec = stated.map_or_else(|| default_spec(args), Ok)?;
+        print!("{}", spec.to_toml()?);
         return Ok(Exit::Done);
     }
     let (claimed, spec, started) = if args.resume {
@@ -92,18 +93,30 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
 fn stated_spec(args: &CompareArgs) -> Result<Option<Spec>> {
     match &args.spec {
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("the spec {} cannot be read", path.display()))?;
-            let spec = Spec::from_toml(&text).with_context(|| path.display().to_string())?;
+            let spec = Spec::from_file(path).with_context(|| path.display().to_string())?;
             Ok(Some(adjusted(spec, args)))
         }
-        None if args.resume && !args.quick && args.seeds.is_none() => Ok(None),
+        None if args.resume && args.data.is_none() && !args.quick && args.seeds.is_none() => {
+            Ok(None)
+        }
         None => Ok(Some(default_spec(args)?)),
     }
 }
 
 fn default_spec(args: &CompareArgs) -> Result<Spec> {
-    Ok(adjusted(Spec::embedded()?, args))
+    let Some(folder) = &args.data else {
+        return Ok(adjusted(Spec::embedded()?, args));
+    };
+    let chosen = lab::choose(folder, &SourceOptions::default())?;
+    // As comments they are part of a printed spec.
+    for reason in &chosen.reasons {
+        if args.print_spec {
+            println!("# {reason}");
+        } else {
+            eprintln!("chosen: {reason}");
+        }
+    }
+    Ok(adjusted(chosen.spec, args))
 }
 
 fn adjusted(mut spec: Spec, args: &CompareArgs) -> Spec {
@@ -125,6 +138,8 @@ fn threads(args: &CompareArgs) -> usize {
 fn command_line(args: &CompareArgs) -> String {
     let mut words = vec!["net2net compare".to_owned()];
     words.extend(args.spec.as_ref().map(|path| path.display().to_string()));
+    let data = args.data.as_ref();
+    words.extend(data.map(|path| format!("--data {}", path.display())));
     words.extend(args.seeds.map(|seeds| format!("--seeds {seeds}")));
     words.extend(args.threads.map(|threads| format!("--threads {threads}")));
     words.extend(args.quick.then(|| "--quick".to_owned()));

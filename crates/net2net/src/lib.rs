@@ -6,6 +6,7 @@
 
 mod args;
 mod compare;
+mod data;
 mod grow;
 mod inspect;
 mod machine;
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Diff(options) => verify::diff(&options),
         Command::Compare(options) => compare::compare(&options),
         Command::Report(options) => compare::report(&options),
+        Command::Data(options) => data::data(&options),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

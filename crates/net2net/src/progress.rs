@@ -149,6 +149,10 @@ impl Observer for Screen {
 }
 
 impl Watcher for Screen {
+    fn noted(&mut self, note: &str) {
+        self.line(&format!("note: {note}"));
+    }
+
     fn planned(&mut self, runs: usize, steps: u64) {
         self.runs = runs;
         if let Some((_, total, _)) = &self.bars {

@@ -11,6 +11,7 @@
 //! a report made under load is not written.
 
 mod contestant;
+pub(crate) mod data;
 pub(crate) mod grow;
 mod load;
 mod models;

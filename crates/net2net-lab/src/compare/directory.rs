@@ -126,10 +126,13 @@ pub fn create(path: &Path, spec: &Spec, started: &Started) -> Result<Claimed, Di
             path: command_path,
             source,
         })?;
-    let text = spec.to_toml().map_err(|source| DirectoryError::Spec {
-        path: spec_path.clone(),
-        source,
-    })?;
+    let text = spec
+        .at_home_in(path)
+        .to_toml()
+        .map_err(|source| DirectoryError::Spec {
+            path: spec_path.clone(),
+            source,
+        })?;
     write_atomic(&spec_path, text.as_bytes()).map_err(|source| DirectoryError::File {
         path: spec_path,
         source,
@@ -151,15 +154,11 @@ pub fn resume(
         });
     }
     let claimed = claim(path)?;
-    let text = fs::read_to_string(&spec_path).map_err(|source| DirectoryError::File {
-        path: spec_path.clone(),
-        source,
-    })?;
-    let spec = Spec::from_toml(&text).map_err(|source| DirectoryError::Spec {
+    let spec = Spec::from_file(&spec_path).map_err(|source| DirectoryError::Spec {
         path: spec_path,
         source,
     })?;
-    if wanted.is_some_and(|wanted| *wanted != spec) {
+    if wanted.is_some_and(|wanted| wanted.at_home_in(path) != spec.at_home_in(path)) {
         return Err(DirectoryError::Other {
             path: path.to_owned(),
         });

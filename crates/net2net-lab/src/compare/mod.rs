@@ -2,6 +2,7 @@
 
 mod architecture;
 mod baseline;
+mod choose;
 mod directory;
 mod error;
 mod hints;
@@ -13,6 +14,7 @@ mod student;
 
 pub use architecture::architecture;
 pub use baseline::{Baseline, Distillation, Hints, Paper};
+pub use choose::{Chosen, choose};
 pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, create, resume};
 pub use error::CompareError;
 pub use policy::{Moments, Rate};

@@ -35,7 +35,6 @@ use super::baseline::Baseline;
 use super::directory::COMPARISON_FILE;
 use super::error::CompareError;
 use super::spec::{GrowthSpec, Spec, StudentSpec};
-use crate::data::Normalization;
 use crate::report::{Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report};
 use crate::train::{
     Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Observer, Outcome, Recipe, TRUNK_FILE,
@@ -66,6 +65,8 @@ pub struct Options {
 
 /// Who watches a comparison.
 pub trait Watcher: Observer {
+    /// Something about the images that a person should know.
+    fn noted(&mut self, note: &str);
     /// The number of runs in all, and the training steps that they take together.
     fn planned(&mut self, runs: usize, steps: u64);
     /// A growth was made and proved; the student is ready.
@@ -89,8 +90,12 @@ pub fn compare(
     watcher: &mut dyn Watcher,
 ) -> Result<Ended, CompareError> {
     spec.check()?;
-    let splits = spec.data.load(spec.seeds[0])?;
-    let normalization = Normalization::measure(&splits.train);
+    let opened = spec.data.open(spec.seeds[0])?;
+    for note in &opened.notes {
+        watcher.noted(note);
+    }
+    let splits = opened.splits;
+    let normalization = spec.data.normalization(&splits.train)?;
     let data = TrainingData {
         splits,
         normalization,
@@ -124,6 +129,13 @@ pub fn compare(
     for seed in &spec.seeds {
         if !runner.seed(*seed, &teacher, &mut comparison)? {
             return Ok(Ended::Interrupted);
+        }
+    }
+    for part in [&data.splits.train, &data.splits.validation] {
+        for (image, why) in part.broken() {
+            runner
+                .watcher
+                .noted(&format!("{}: {image} {why}", part.name()));
         }
     }
     write_json(&options.directory.join(COMPARISON_FILE), &comparison)?;

@@ -1,6 +1,6 @@
 //! The specification of a comparison, as TOML.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,9 @@ use thiserror::Error;
 
 use super::baseline::{self, Baseline};
 use super::policy::{Moments, Rate};
-use crate::data::{DataError, Dataset, Splits, fashion_mini, idx_folder};
+use crate::data::{
+    DataError, Dataset, Normalization, Opened, SourceOptions, Splits, fashion_mini, open,
+};
 use crate::models::ModelSpec;
 use crate::train::{Recipe, RecipeError};
 
@@ -34,18 +36,29 @@ pub struct Spec {
 }
 
 /// The images of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DataSpec {
-    /// A folder of IDX files; without it the embedded Fashion-MNIST subset.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// A folder or archive of images, relative to the spec's own file: see [`open`]. Without it the
+    /// embedded Fashion-MNIST subset.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// How many training images are used, balanced over classes; by default all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
     /// How many validation images are used, balanced over classes; by default all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
+    /// How the folder is read.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read: SourceOptions,
+    /// What images are normalised by; by default it is measured on the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<Normalization>,
+}
+
+fn is_default(options: &SourceOptions) -> bool {
+    *options == SourceOptions::default()
 }
 
 /// The teacher.
@@ -122,6 +135,14 @@ pub struct Variant {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SpecError {
+    /// A file that cannot be read.
+    #[error("the spec {} cannot be read: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Not TOML, or not of this form.
     #[error("the spec is not valid: {0}")]
     Toml(#[from] toml::de::Error),
@@ -139,6 +160,32 @@ pub enum SpecError {
 }
 
 impl Spec {
+    /// Reads and checks a spec's file. A folder of data is relative to it.
+    pub fn from_file(path: &Path) -> Result<Spec, SpecError> {
+        let text = std::fs::read_to_string(path).map_err(|source| SpecError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut spec = Spec::from_toml(&text)?;
+        if let (Some(folder), Some(parent)) = (&mut spec.data.folder, path.parent()) {
+            *folder = parent.join(&*folder);
+        }
+        Ok(spec)
+    }
+
+    /// The spec as it stands in a file in the directory `home`: a folder of data that is named
+    /// relative to where the process runs is then relative to that directory.
+    pub(super) fn at_home_in(&self, home: &Path) -> Spec {
+        let mut spec = self.clone();
+        if let Some(folder) = &mut spec.data.folder
+            && folder.is_relative()
+            && let (Ok(home), Ok(full)) = (home.canonicalize(), folder.canonicalize())
+        {
+            *folder = relative(&home, &full);
+        }
+        spec
+    }
+
     /// Reads and checks a spec.
     pub fn from_toml(text: &str) -> Result<Spec, SpecError> {
         let spec: Spec = toml::from_str(text)?;
@@ -275,18 +322,57 @@ impl Spec {
 impl DataSpec {
     /// Loads the images; subsets are drawn with `seed`.
     pub fn load(&self, seed: u64) -> Result<Splits, DataError> {
-        let splits = match &self.folder {
-            Some(folder) => idx_folder(folder)?,
-            None => fashion_mini()?,
+        Ok(self.open(seed)?.splits)
+    }
+
+    /// Loads the images, and says what was found; subsets are drawn with `seed`.
+    pub fn open(&self, seed: u64) -> Result<Opened, DataError> {
+        let opened = match &self.folder {
+            Some(folder) => open(folder, &self.read)?,
+            None => Opened {
+                splits: fashion_mini()?,
+                kind: "built in".to_owned(),
+                shape_reason: "as the files say".to_owned(),
+                notes: Vec::new(),
+            },
         };
         let some = |data: Dataset, count: Option<usize>| match count {
             Some(count) if count < data.len() => data.take_balanced(count, seed),
             _ => Ok(data),
         };
-        Splits::new(
-            some(splits.train, self.train)?,
-            some(splits.validation, self.validation)?,
-        )
+        let splits = Splits::new(
+            some(opened.splits.train, self.train)?,
+            some(opened.splits.validation, self.validation)?,
+        )?;
+        Ok(Opened { splits, ..opened })
+    }
+
+    /// What images are normalised by: as given, or as measured on `train`.
+    pub fn normalization(&self, train: &Dataset) -> Result<Normalization, DataError> {
+        match &self.normalization {
+            Some(given) => Ok(given.clone()),
+            None => Normalization::measure(train),
+        }
+    }
+}
+
+/// The way from one absolute path to another; as it is if they have nothing in common.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from
+        .components()
+        .zip(to.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    if common == 0 {
+        return to.to_owned();
+    }
+    let up = from.components().skip(common).map(|_| "..".as_ref());
+    let down = to.components().skip(common).map(|part| part.as_os_str());
+    let way: PathBuf = up.chain(down).collect();
+    if way.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        way
     }
 }
 

@@ -3,14 +3,22 @@
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::geometry::ResizedCrop;
+use super::jitter::ColorJitter;
 use super::keyed::below;
 use super::normalize::PixelTable;
 use super::{DataError, ImageShape};
 
 /// What is done to each image of an epoch, in this order; by default nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
+    /// A random part of the image instead of all of it; in files, of the image as it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resized_crop: Option<ResizedCrop>,
+    /// Random changes of colour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color_jitter: Option<ColorJitter>,
     /// Pads the image with this many black pixels on each side and cuts a random part of the old
     /// size from it.
     pub crop_padding: usize,
@@ -33,11 +41,12 @@ struct Choice {
 
 impl Augmentation {
     /// Refuses settings that can leave nothing of an image: padding that lets the crop miss it, a
-    /// hole larger than it.
+    /// hole larger than it, shares that are none.
     ///
     /// # Errors
-    /// [`DataError::Augmentation`], which says how much is possible.
+    /// [`DataError::Augmentation`] and [`DataError::Setting`], which say what is possible.
     pub fn check(&self, shape: ImageShape) -> Result<(), DataError> {
+        self.check_shares()?;
         let side = shape.height.min(shape.width);
         for (field, found, max) in [
             ("crop_padding", self.crop_padding, side.saturating_sub(1)),
@@ -55,7 +64,46 @@ impl Augmentation {
         Ok(())
     }
 
-    /// Augments and normalises `image` into `out`, both H×W×C of `shape`. Draws the same number of
+    fn check_shares(&self) -> Result<(), DataError> {
+        let refuse = |field, found: f64, wanted| {
+            Err(DataError::Setting {
+                field,
+                found: found.to_string(),
+                wanted,
+            })
+        };
+        if let Some(crop) = &self.resized_crop {
+            if !(crop.min_area > 0.0 && crop.min_area <= crop.max_area && crop.max_area <= 1.0) {
+                let wanted = "must be above 0 and at most max_area, which is at most 1";
+                return refuse("min_area", crop.min_area, wanted);
+            }
+            if !(1.0..=100.0).contains(&crop.max_ratio) {
+                return refuse("max_ratio", crop.max_ratio, "must be in 1..=100");
+            }
+        }
+        if let Some(jitter) = &self.color_jitter {
+            for (field, found) in [
+                ("brightness", jitter.brightness),
+                ("contrast", jitter.contrast),
+                ("saturation", jitter.saturation),
+            ] {
+                if !(0.0..=1.0).contains(&found) {
+                    return refuse(field, found, "must be in 0..=1");
+                }
+            }
+            if !(0.0..=0.5).contains(&jitter.hue) {
+                return refuse("hue", jitter.hue, "must be in 0..=0.5");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything of it is [`apply`](Self::apply)'s to do.
+    pub(super) fn moves(&self) -> bool {
+        self.crop_padding > 0 || self.flip || self.cutout > 0
+    }
+
+    /// Crops with padding, mirrors, cuts out and normalises `image` into `out`, both H×W×C of `shape`. Draws the same number of
     /// words whatever the settings, so that with one seed the crops are the same with and without
     /// flips.
     pub(super) fn apply(
@@ -158,6 +206,8 @@ mod tests {
     ];
 
     const FLIP: Augmentation = Augmentation {
+        resized_crop: None,
+        color_jitter: None,
         crop_padding: 0,
         flip: true,
         cutout: 0,
@@ -166,8 +216,7 @@ mod tests {
     fn crop(crop_padding: usize) -> Augmentation {
         Augmentation {
             crop_padding,
-            flip: false,
-            cutout: 0,
+            ..Augmentation::default()
         }
     }
 

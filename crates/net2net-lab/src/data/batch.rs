@@ -1,11 +1,13 @@
-//! Samples side by side, ready for a network, and the plain way to make them: in order, unchanged,
-//! on this thread.
+//! Samples side by side, ready for a network, and the plain way to make them: in order and
+//! unchanged.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::mpsc::Sender;
 
+use super::files::Scratch;
 use super::normalize::PixelTable;
+use super::prefetch::{Prefetch, cores};
 use super::{DataError, Dataset, Normalization};
 
 /// A few samples. One that came from a [`Loader`](super::Loader) gives its memory back to it when
@@ -24,14 +26,25 @@ pub struct Batch {
     home: Option<Sender<Batch>>,
 }
 
-/// A data set in order, in batches of which only the last may be smaller; see
-/// [`Dataset::batches_for_eval`].
-#[derive(Clone, Debug)]
+/// A data set in order, in batches of which only the last may be smaller, unless images turn out to
+/// be broken: these are left out. See [`Dataset::batches_for_eval`].
+#[derive(Debug)]
 pub struct EvalBatches<'a> {
-    dataset: &'a Dataset,
-    table: PixelTable,
-    batch: usize,
-    next: Range<usize>,
+    made: Made<'a>,
+}
+
+/// How the batches of an evaluation are made.
+#[derive(Debug)]
+enum Made<'a> {
+    /// When they are asked for: converting bytes is faster than handing them over.
+    Here {
+        dataset: &'a Dataset,
+        table: PixelTable,
+        batch: usize,
+        next: Range<usize>,
+    },
+    /// Ahead, on all cores: files have to be decoded.
+    Ahead(Prefetch<Result<Batch, DataError>>),
 }
 
 impl Batch {
@@ -46,33 +59,48 @@ impl Batch {
         self
     }
 
-    /// Replaces the content by `indices` of `dataset`, which exist; `write` makes the values of one
-    /// image (index, bytes, values).
+    /// Replaces the content by `indices` of `dataset`, which exist. `write` makes the values of one
+    /// image and says which one it was; one for which it says `None` is left out.
     pub(super) fn refill(
         &mut self,
         dataset: &Dataset,
         number: usize,
-        indices: impl IntoIterator<Item = usize>,
-        mut write: impl FnMut(usize, &[u8], &mut [f32]),
-    ) {
+        indices: impl ExactSizeIterator<Item = usize>,
+        mut write: impl FnMut(usize, &mut [f32]) -> Result<Option<usize>, DataError>,
+    ) -> Result<(), DataError> {
+        let len = dataset.image_len();
         self.number = number;
         self.indices.clear();
-        self.indices.extend(indices);
         self.labels.clear();
-        self.labels
-            .extend(self.indices.iter().map(|&index| dataset.labels()[index]));
-        // Without clearing: every value is overwritten below.
-        self.images
-            .resize(self.indices.len() * dataset.image_len(), 0.0);
-        for (&index, values) in self
-            .indices
-            .iter()
-            .zip(self.images.chunks_exact_mut(dataset.image_len()))
-        {
-            if let Some(image) = dataset.image(index) {
-                write(index, image, values);
+        // Without clearing: every value that stays is overwritten below.
+        self.images.resize(indices.len() * len, 0.0);
+        for index in indices {
+            let at = self.indices.len() * len;
+            if let Some(written) = write(index, &mut self.images[at..at + len])? {
+                self.indices.push(written);
+                self.labels.push(dataset.labels()[written]);
             }
         }
+        self.images.truncate(self.indices.len() * len);
+        Ok(())
+    }
+
+    /// Replaces the content by `indices`, whole and unchanged.
+    fn refill_plain(
+        &mut self,
+        dataset: &Dataset,
+        table: &PixelTable,
+        number: usize,
+        indices: impl ExactSizeIterator<Item = usize>,
+        scratch: &mut Scratch,
+    ) -> Result<(), DataError> {
+        self.refill(dataset, number, indices, |index, values| {
+            let image = dataset.view(index, None, scratch)?;
+            Ok(image.map(|image| {
+                table.convert(&image, values);
+                index
+            }))
+        })
     }
 }
 
@@ -97,7 +125,8 @@ impl fmt::Debug for Batch {
 }
 
 impl Dataset {
-    /// The images at `indices`, normalised and otherwise unchanged: N×H×W×C. Repeats are kept.
+    /// The images at `indices`, normalised and otherwise unchanged: N×H×W×C. Repeats are kept. In the
+    /// place of one that is broken stands the next good one.
     ///
     /// # Errors
     /// [`DataError::NoSuchSample`] if an index is past the end, [`DataError::BatchSize`] if there
@@ -118,11 +147,32 @@ impl Dataset {
             });
         }
         let table = normalization.table(self.shape().channels)?;
-        let mut batch = Batch::default();
-        batch.refill(self, 0, indices.iter().copied(), |_, image, values| {
-            table.convert(image, values)
-        });
+        let (mut batch, mut scratch) = (Batch::default(), Scratch::default());
+        batch.refill(self, 0, indices.iter().copied(), |index, values| {
+            self.good(index, |index| {
+                let image = self.view(index, None, &mut scratch)?;
+                Ok(image.map(|image| table.convert(&image, values)))
+            })
+        })?;
         Ok(std::mem::take(&mut batch.images))
+    }
+
+    /// Tries `make` at `index` and, as long as it finds a broken image, at the next; returns the one
+    /// that was good.
+    pub(super) fn good(
+        &self,
+        index: usize,
+        mut make: impl FnMut(usize) -> Result<Option<()>, DataError>,
+    ) -> Result<Option<usize>, DataError> {
+        for index in (index..self.len()).chain(0..index) {
+            if make(index)?.is_some() {
+                return Ok(Some(index));
+            }
+        }
+        Err(DataError::Empty {
+            dataset: self.name().to_owned(),
+            what: "images that can be decoded",
+        })
     }
 
     /// All samples in order, normalised and otherwise unchanged, `batch` at a time; the last batch
@@ -130,7 +180,7 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DataError::BatchSize`] if `batch` is 0, [`DataError::Normalization`] if it is not one for
-    /// these images.
+    /// these images, [`DataError::WorkerStart`] if the system gives no thread.
     pub fn batches_for_eval(
         &self,
         normalization: &Normalization,
@@ -144,32 +194,68 @@ impl Dataset {
             });
         }
         let table = normalization.table(self.shape().channels)?;
-        Ok(EvalBatches {
-            dataset: self,
-            table,
-            batch,
-            next: 0..self.len().div_ceil(batch),
-        })
+        let next = 0..self.len().div_ceil(batch);
+        let made = if self.is_in_files() {
+            Made::Ahead(Prefetch::start(next, cores(), || {
+                let (dataset, table) = (self.clone(), table.clone());
+                let mut scratch = Scratch::default();
+                move |number| evaluated(&dataset, &table, batch, number, &mut scratch)
+            })?)
+        } else {
+            Made::Here {
+                dataset: self,
+                table,
+                batch,
+                next,
+            }
+        };
+        Ok(EvalBatches { made })
     }
+}
+
+/// One batch of an evaluation.
+fn evaluated(
+    dataset: &Dataset,
+    table: &PixelTable,
+    batch: usize,
+    number: usize,
+    scratch: &mut Scratch,
+) -> Result<Batch, DataError> {
+    let first = number * batch;
+    let samples = first..dataset.len().min(first.saturating_add(batch));
+    let mut made = Batch::default();
+    made.refill_plain(dataset, table, number, samples, scratch)?;
+    Ok(made)
 }
 
 impl Iterator for EvalBatches<'_> {
-    type Item = Batch;
+    type Item = Result<Batch, DataError>;
 
-    fn next(&mut self) -> Option<Batch> {
-        let number = self.next.next()?;
-        let first = number * self.batch;
-        let samples = first..self.dataset.len().min(first.saturating_add(self.batch));
-        let mut batch = Batch::default();
-        batch.refill(self.dataset, number, samples, |_, image, values| {
-            self.table.convert(image, values)
-        });
-        Some(batch)
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let made = match &mut self.made {
+                Made::Here {
+                    dataset,
+                    table,
+                    batch,
+                    next,
+                } => {
+                    let number = next.next()?;
+                    evaluated(dataset, table, *batch, number, &mut Scratch::default())
+                }
+                Made::Ahead(batches) => batches.next()?.and_then(|batch| batch),
+            };
+            // All of a batch may be broken.
+            if made.as_ref().map_or(true, |batch| batch.size() > 0) {
+                return Some(made);
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.next.size_hint()
+        match &self.made {
+            Made::Here { next, .. } => next.size_hint(),
+            Made::Ahead(batches) => (0, batches.size_hint().1),
+        }
     }
 }
-
-impl ExactSizeIterator for EvalBatches<'_> {}

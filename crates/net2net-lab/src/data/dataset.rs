@@ -1,13 +1,18 @@
 //! A validated set of labelled images, and ways to choose parts of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::DataError;
+use super::files::{Files, Scratch};
+use super::geometry::{ResizedCrop, Window};
 use super::keyed::{Purpose, permutation, shuffle, stream};
+use super::source::Entry;
 
 /// The shape of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +40,23 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// Labelled images, as bytes in NHWC order. Valid by construction and immutable; a clone shares the
-/// pixels.
+/// Labelled images: as bytes in NHWC order, or in files that are decoded each time they are wanted.
+/// Valid by construction and immutable; a clone shares the pixels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dataset {
     name: String,
     shape: ImageShape,
-    images: Arc<[u8]>,
+    pixels: Pixels,
     labels: Arc<[u32]>,
     classes: Vec<String>,
+}
+
+/// Where the pixels are.
+#[derive(Clone, PartialEq, Eq)]
+enum Pixels {
+    /// N×H×W×C bytes.
+    Memory(Arc<[u8]>),
+    Files(Files),
 }
 
 /// The two parts of a data set: what a network learns from, and what it is judged by. Same shape,
@@ -93,50 +106,84 @@ impl Dataset {
         classes: Vec<String>,
     ) -> Result<Self, DataError> {
         let (name, images, labels) = (name.into(), images.into(), labels.into());
+        let set = Self {
+            name,
+            shape,
+            pixels: Pixels::Memory(images),
+            labels,
+            classes,
+        };
+        set.checked()
+    }
+
+    /// A data set of images that stay in their files and are brought to `shape` when they are wanted;
+    /// up to `broken_share` of them may be broken.
+    pub(super) fn in_files(
+        name: String,
+        shape: ImageShape,
+        images: Vec<Entry>,
+        labels: Vec<u32>,
+        classes: Vec<String>,
+        broken_share: f64,
+    ) -> Result<Self, DataError> {
+        let set = Self {
+            pixels: Pixels::Files(Files::new(&name, images, shape, broken_share)),
+            name,
+            shape,
+            labels: labels.into(),
+            classes,
+        };
+        set.checked()
+    }
+
+    /// Refuses what is no data set.
+    fn checked(self) -> Result<Self, DataError> {
+        let shape = self.shape;
         for (what, count) in [
-            ("samples", labels.len()),
-            ("classes", classes.len()),
+            ("samples", self.labels.len()),
+            ("classes", self.classes.len()),
             ("rows", shape.height),
             ("columns", shape.width),
             ("channels", shape.channels),
         ] {
             if count == 0 {
                 return Err(DataError::Empty {
-                    dataset: name,
+                    dataset: self.name,
                     what,
                 });
             }
         }
         let expected = shape
             .checked_len()
-            .and_then(|len| len.checked_mul(labels.len()));
-        if expected != Some(images.len()) {
+            .and_then(|len| len.checked_mul(self.labels.len()));
+        let found = match &self.pixels {
+            Pixels::Memory(bytes) => Some(bytes.len()),
+            Pixels::Files(files) => shape
+                .checked_len()
+                .and_then(|len| len.checked_mul(files.images().len())),
+        };
+        if expected.is_none() || expected != found {
             return Err(DataError::PixelCount {
-                dataset: name,
-                found: images.len(),
-                samples: labels.len(),
+                dataset: self.name,
+                found: found.unwrap_or(usize::MAX),
+                samples: self.labels.len(),
                 shape,
             });
         }
-        if let Some(index) = labels
+        let classes = self.classes.len();
+        let stray = self
+            .labels
             .iter()
-            .position(|&label| label as usize >= classes.len())
-        {
-            let (label, classes) = (labels[index], classes.len());
-            return Err(DataError::LabelOutOfRange {
-                origin: name,
+            .position(|&label| label as usize >= classes);
+        match stray {
+            Some(index) => Err(DataError::LabelOutOfRange {
                 index,
-                label,
+                label: self.labels[index],
+                origin: self.name,
                 classes,
-            });
+            }),
+            None => Ok(self),
         }
-        Ok(Self {
-            name,
-            shape,
-            images,
-            labels,
-            classes,
-        })
     }
 
     /// What the set is called in messages and reports.
@@ -165,17 +212,62 @@ impl Dataset {
 
     /// Values in one image: `height × width × channels`.
     pub fn image_len(&self) -> usize {
-        self.images.len() / self.labels.len()
+        // The product was checked with the number of samples.
+        self.shape.height * self.shape.width * self.shape.channels
     }
 
-    /// All pixels: N×H×W×C bytes.
-    pub fn images(&self) -> &[u8] {
-        &self.images
+    /// All pixels: N×H×W×C bytes; `None` if they are in files.
+    pub fn images(&self) -> Option<&[u8]> {
+        match &self.pixels {
+            Pixels::Memory(bytes) => Some(bytes),
+            Pixels::Files(_) => None,
+        }
     }
 
-    /// One image: H×W×C bytes; `None` past the end.
+    /// One image: H×W×C bytes; `None` past the end, or if it is in a file.
     pub fn image(&self, index: usize) -> Option<&[u8]> {
-        self.images.chunks_exact(self.image_len()).nth(index)
+        self.images()?.chunks_exact(self.image_len()).nth(index)
+    }
+
+    /// Whether images are decoded each time they are wanted.
+    pub fn is_in_files(&self) -> bool {
+        matches!(self.pixels, Pixels::Files(_))
+    }
+
+    /// The broken images that were come upon so far, each with the reason, by name. Images that are
+    /// kept in memory are good.
+    pub fn broken(&self) -> Vec<(String, String)> {
+        match &self.pixels {
+            Pixels::Memory(_) => Vec::new(),
+            Pixels::Files(files) => files.broken(),
+        }
+    }
+
+    /// One image of the set in its shape: whole, or a random crop of it. `None` if it is broken.
+    ///
+    /// # Errors
+    /// Where it is in a file, those of reading it; see [`DataError::TooManyBroken`].
+    pub(super) fn view(
+        &self,
+        index: usize,
+        crop: Option<(&ResizedCrop, &mut ChaCha8Rng)>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Cow<'_, [u8]>>, DataError> {
+        if let Pixels::Files(files) = &self.pixels {
+            return Ok(files.read(index, crop, scratch)?.map(Cow::Owned));
+        }
+        let image = self.image(index);
+        let Some((crop, rng)) = crop else {
+            return Ok(image.map(Cow::Borrowed));
+        };
+        let size = (self.shape.width, self.shape.height);
+        let window = Window::random(crop, size.0, size.1, rng);
+        let cut = |image| {
+            scratch
+                .resampler
+                .resample(image, size, size, window, self.shape)
+        };
+        Ok(image.and_then(cut).map(Cow::Owned))
     }
 
     /// The label of each sample, below the number of classes.
@@ -204,18 +296,19 @@ impl Dataset {
     /// none.
     pub fn subset(&self, indices: &[usize]) -> Result<Self, DataError> {
         self.check_indices(indices)?;
-        let images: Vec<&[u8]> = indices
-            .iter()
-            .filter_map(|&index| self.image(index))
-            .collect();
-        let labels: Vec<u32> = indices.iter().map(|&index| self.labels[index]).collect();
-        Self::new(
-            self.name.clone(),
-            self.shape,
-            images.concat(),
-            labels,
-            self.classes.clone(),
-        )
+        let pixels = match &self.pixels {
+            Pixels::Memory(_) => {
+                let images = indices.iter().filter_map(|&index| self.image(index));
+                Pixels::Memory(images.collect::<Vec<_>>().concat().into())
+            }
+            Pixels::Files(files) => Pixels::Files(files.choose(indices)),
+        };
+        let part = Self {
+            pixels,
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            ..self.clone()
+        };
+        part.checked()
     }
 
     /// The first `count` samples.
@@ -277,7 +370,8 @@ impl Dataset {
     }
 
     /// The SHA-256 of the shape, the pixels and the labels, in hexadecimal: two sets with the same
-    /// one are the same data, whatever they and their classes are called.
+    /// one are the same data, whatever they and their classes are called. Of images in files it is the
+    /// names and lengths that count instead of the pixels, as reading all of them may take hours.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new_with_prefix("net2net dataset 1\n");
         for size in [
@@ -288,7 +382,17 @@ impl Dataset {
         ] {
             hash.update((size as u64).to_le_bytes());
         }
-        hash.update(&self.images);
+        match &self.pixels {
+            Pixels::Memory(bytes) => hash.update(bytes),
+            Pixels::Files(files) => {
+                for entry in files.images() {
+                    hash.update(entry.name.as_bytes());
+                    // A byte that is part of no name.
+                    hash.update([0]);
+                    hash.update(entry.len.to_le_bytes());
+                }
+            }
+        }
         for label in self.labels.iter() {
             hash.update(label.to_le_bytes());
         }

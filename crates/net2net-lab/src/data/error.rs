@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::ImageShape;
+use super::{ImageFault, ImageShape};
 
 /// Why data could not be read, chosen or served.
 #[derive(Debug, thiserror::Error)]
@@ -250,6 +250,97 @@ pub enum DataError {
         first: usize,
         /// Batches in an epoch.
         batches: usize,
+    },
+
+    /// A folder or an archive holds no images in any order that is known.
+    #[error(
+        "{}: {found}; expected one of: train/CLASS/… and val/CLASS/… (also valid, validation, test), \
+         train/CLASS/… and a flat val with a file of labels, CLASS/… alone, CIFAR-10 or CIFAR-100 \
+         (binary version), IDX files, or a tar archive (.tar, .tar.gz, .tar.xz) of one of these; images \
+         are JPEG, PNG or WebP", folder.display()
+    )]
+    Unrecognized {
+        /// The folder or archive.
+        folder: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+
+    /// Folders of classes that do not fit together.
+    #[error("{}: {reason}", folder.display())]
+    Layout {
+        /// The folder or archive.
+        folder: PathBuf,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+
+    /// A file of labels that does not fit the images.
+    #[error("{}: {reason}", file.display())]
+    Labels {
+        /// The file.
+        file: PathBuf,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+
+    /// An archive that cannot be read or is not to be trusted.
+    #[error("{}: {reason}", file.display())]
+    Archive {
+        /// The archive.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// An image that cannot be used.
+    #[error("{image} {fault}")]
+    Image {
+        /// The image, by its place in the data set.
+        image: String,
+        /// Why.
+        fault: ImageFault,
+    },
+
+    /// More images are broken than was allowed.
+    #[error(
+        "{dataset}: {broken} of {total} images are broken, more than the share of {share} that is \
+         allowed; the first: {first}; remove them or raise `broken_share`"
+    )]
+    TooManyBroken {
+        /// The data set.
+        dataset: String,
+        /// Broken images found so far.
+        broken: usize,
+        /// All images.
+        total: usize,
+        /// The share that is allowed.
+        share: f64,
+        /// One of them, and why.
+        first: String,
+    },
+
+    /// A file is not what it was when the data set was opened.
+    #[error(
+        "{} has changed since the data set was opened: {what}; leave the files alone while they are in \
+         use, and start again", file.display()
+    )]
+    Changed {
+        /// The file.
+        file: PathBuf,
+        /// What has changed.
+        what: String,
+    },
+
+    /// A setting of how data is read makes no sense.
+    #[error("data setting {field} = {found}: {wanted}")]
+    Setting {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        wanted: &'static str,
     },
 
     /// The system gave no thread for the loader.

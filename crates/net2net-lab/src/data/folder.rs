@@ -52,6 +52,15 @@ pub fn idx_folder(folder: &Path) -> Result<Splits, DataError> {
     Splits::new(train, validation)
 }
 
+/// Whether a folder holds a file of training images by its name.
+pub(super) fn has_idx(folder: &Path) -> Result<bool, DataError> {
+    Ok(file_names(folder)?.iter().any(|name| {
+        name.strip_suffix(".gz")
+            .unwrap_or(name)
+            .ends_with(TRAIN_IMAGES)
+    }))
+}
+
 /// The names in the folder, sorted. Hidden files are passed over: copying from macOS leaves a
 /// `._name` beside each file.
 fn file_names(folder: &Path) -> Result<Vec<String>, DataError> {

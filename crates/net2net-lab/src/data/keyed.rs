@@ -20,6 +20,14 @@ pub(super) enum Purpose {
     Split = 3,
     /// A class-balanced choice; keyed by the class.
     Balance = 4,
+    /// The crop of random size of a sample; keyed by the epoch and the sample.
+    Crop = 5,
+    /// The colours of a sample; keyed by the epoch and the sample.
+    Jitter = 6,
+    /// A split that keeps the shares of the classes; keyed by the class.
+    ClassSplit = 7,
+    /// Which images of a large set are looked at.
+    Look = 8,
 }
 
 /// The stream for `(seed, purpose, first, second)`. The four words are the 256-bit key of the
@@ -42,6 +50,12 @@ pub(super) fn stream(seed: u64, purpose: Purpose, first: u64, second: u64) -> Ch
 pub(super) fn below(rng: &mut ChaCha8Rng, bound: usize) -> usize {
     // The high half of the product is below `bound`, so that it fits.
     ((u128::from(rng.next_u64()) * bound as u128) >> 64) as usize
+}
+
+/// A number in 0..1 from one word of the stream.
+pub(super) fn unit(rng: &mut ChaCha8Rng) -> f64 {
+    // The 53 bits that a mantissa holds.
+    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Shuffles in place (Fisher–Yates, from the end).

@@ -1,11 +1,12 @@
 //! Batches for training: shuffled, augmented, normalised, ready before they are asked for.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::files::Scratch;
 use super::keyed::{Purpose, permutation, stream};
 use super::normalize::PixelTable;
-use super::prefetch::Prefetch;
+use super::prefetch::{Prefetch, cores};
 use super::{Augmentation, Batch, DataError, Dataset, Normalization};
 
 /// How the batches of an epoch are made. It has no state: an epoch is a function of its number and
@@ -15,16 +16,17 @@ pub struct Loader {
     /// Shared with the threads of the epochs.
     recipe: Arc<Recipe>,
     drop_last: bool,
+    threads: usize,
 }
 
-/// The batches of an epoch, in order. Made ahead on another thread, which ends with the last batch
-/// or when this is dropped.
+/// The batches of an epoch, in order. Made ahead on other threads, which end with the last batch or
+/// when this is dropped.
 ///
-/// An item is an error only if that thread panicked ([`DataError::WorkerPanicked`]); it is then the
-/// last one.
+/// An item is an error if images could not be read, or if a thread panicked
+/// ([`DataError::WorkerPanicked`]).
 #[derive(Debug)]
 pub struct Epoch {
-    batches: Prefetch<Batch>,
+    batches: Prefetch<Result<Batch, DataError>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,14 @@ impl Loader {
         Ok(Self {
             recipe: Arc::new(recipe),
             drop_last: false,
+            threads: if dataset.is_in_files() { cores() } else { 1 },
         })
+    }
+
+    /// On how many threads batches are made; by default on one, and on all cores where images have to
+    /// be decoded. The batches are the same for any number.
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
     }
 
     /// Whether a last batch that would be smaller is left out. With `shuffle` other samples are
@@ -113,9 +122,12 @@ impl Loader {
         if first > batches {
             return Err(DataError::NoSuchBatch { first, batches });
         }
-        let mut worker = Worker::new(Arc::clone(&self.recipe), epoch);
+        let work = Arc::new(Work::new(Arc::clone(&self.recipe), epoch));
         Ok(Epoch {
-            batches: Prefetch::start(first..batches, move |number| worker.make(number))?,
+            batches: Prefetch::start(first..batches, self.threads, || {
+                let (work, mut scratch) = (Arc::clone(&work), Scratch::default());
+                move |number| work.make(number, &mut scratch)
+            })?,
         })
     }
 }
@@ -124,7 +136,7 @@ impl Iterator for Epoch {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.batches.next()
+        Some(self.batches.next()?.and_then(|batch| batch))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -132,18 +144,18 @@ impl Iterator for Epoch {
     }
 }
 
-/// What the thread of one epoch works with.
-struct Worker {
+/// What the threads of one epoch work with.
+struct Work {
     recipe: Arc<Recipe>,
     epoch: u64,
     /// The samples of the epoch, in its order.
     order: Vec<usize>,
     /// Batches whose samples have been used come back here, for their memory.
-    returned: Receiver<Batch>,
+    returned: Mutex<Receiver<Batch>>,
     home: Sender<Batch>,
 }
 
-impl Worker {
+impl Work {
     fn new(recipe: Arc<Recipe>, epoch: u64) -> Self {
         let samples = recipe.dataset.len();
         let order = if recipe.shuffle {
@@ -156,31 +168,52 @@ impl Worker {
             recipe,
             epoch,
             order,
-            returned,
+            returned: Mutex::new(returned),
             home,
         }
     }
 
-    fn make(&mut self, number: usize) -> Batch {
+    fn make(&self, number: usize, scratch: &mut Scratch) -> Result<Batch, DataError> {
+        let recipe = &*self.recipe;
+        let first = number * recipe.batch;
+        let last = self.order.len().min(first + recipe.batch);
+        let samples = self.order[first..last].iter().copied();
+        let returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = returned.try_recv().unwrap_or_default();
+        drop(returned);
+        batch.refill(&recipe.dataset, number, samples, |index, values| {
+            let dataset = &recipe.dataset;
+            dataset.good(index, |index| self.write(index, values, scratch))
+        })?;
+        Ok(batch.with_home(self.home.clone()))
+    }
+
+    /// One augmented sample; `None` if it is broken.
+    fn write(
+        &self,
+        index: usize,
+        values: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<Option<()>, DataError> {
         let recipe = &*self.recipe;
         let shape = recipe.dataset.shape();
-        let samples = self
-            .order
-            .iter()
-            .copied()
-            .skip(number * recipe.batch)
-            .take(recipe.batch);
-        let mut batch = self.returned.try_recv().unwrap_or_default();
-        batch.refill(&recipe.dataset, number, samples, |index, image, values| {
-            if recipe.augmentation == Augmentation::default() {
-                recipe.table.convert(image, values);
-            } else {
-                let mut rng = stream(recipe.seed, Purpose::Augment, self.epoch, index as u64);
-                recipe
-                    .augmentation
-                    .apply(image, shape, &recipe.table, &mut rng, values);
-            }
-        });
-        batch.with_home(self.home.clone())
+        let draw = |purpose| stream(recipe.seed, purpose, self.epoch, index as u64);
+        let mut crop_stream = draw(Purpose::Crop);
+        let crop = recipe.augmentation.resized_crop.as_ref();
+        let crop = crop.map(|crop| (crop, &mut crop_stream));
+        let Some(mut image) = recipe.dataset.view(index, crop, scratch)? else {
+            return Ok(None);
+        };
+        if let Some(jitter) = &recipe.augmentation.color_jitter {
+            jitter.apply(image.to_mut(), shape.channels, &mut draw(Purpose::Jitter));
+        }
+        if recipe.augmentation.moves() {
+            let mut rng = draw(Purpose::Augment);
+            let augmentation = &recipe.augmentation;
+            augmentation.apply(&image, shape, &recipe.table, &mut rng, values);
+        } else {
+            recipe.table.convert(&image, values);
+        }
+        Ok(Some(()))
     }
 }

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::lesson::Class;
 use super::{Cost, Lesson, Recipe, RecipeError};
-use crate::data::{DataError, Loader, Normalization, Splits};
+use crate::data::{DataError, ImageShape, Loader, Normalization, Splits};
 use crate::report::{Kind, Metric, RunRecord};
 
 /// The metrics of a run, a line each.
@@ -33,8 +33,10 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// The record of a finished run, metrics included.
 pub const DONE_FILE: &str = "done.json";
 
-/// Images in a batch of an evaluation.
+/// Images in a batch of an evaluation, and of how many pixels they may be; of larger ones there are
+/// fewer.
 const EVALUATION_BATCH: usize = 250;
+const EVALUATION_PIXELS: usize = 64 * 64;
 /// A checkpoint is written after a step if the last one is older than this.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -151,6 +153,10 @@ pub enum RunError {
     Recipe(#[from] RecipeError),
 }
 
+fn evaluation_batch(shape: ImageShape) -> usize {
+    (EVALUATION_BATCH * EVALUATION_PIXELS / (shape.height * shape.width)).clamp(1, EVALUATION_BATCH)
+}
+
 /// Trains a job to its end, resuming what its directory holds. `stop` is looked at after each
 /// step.
 pub fn run(
@@ -242,7 +248,8 @@ impl<'a> Running<'a> {
             job.seed,
             true,
         )?
-        .drop_last(true);
+        .drop_last(true)
+        .threads(if train.is_in_files() { job.threads } else { 1 });
         let path = job.directory.join(CHECKPOINT_FILE);
         let resumed = path.exists().then(|| Checkpoint::read(&path)).transpose()?;
         let (weights, state) = match &resumed {
@@ -412,7 +419,9 @@ impl<'a> Running<'a> {
     ) -> Result<(), RunError> {
         let mut total = Evaluation::default();
         let validation = &self.data.splits.validation;
-        for batch in validation.batches_for_eval(&self.data.normalization, EVALUATION_BATCH)? {
+        let size = evaluation_batch(validation.shape());
+        for batch in validation.batches_for_eval(&self.data.normalization, size)? {
+            let batch = batch?;
             let part = self
                 .class
                 .evaluate(&mut self.trainer, &batch)

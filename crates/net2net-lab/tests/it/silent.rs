@@ -49,6 +49,8 @@ impl Observer for Silent<'_> {
 }
 
 impl Watcher for Silent<'_> {
+    fn noted(&mut self, _: &str) {}
+
     fn planned(&mut self, _: usize, _: u64) {}
 
     fn grown(&mut self, _: u64, _: &str, _: &Plan, evidence: &Evidence, _: &Graph) {

@@ -24,7 +24,7 @@ fn data() -> TrainingData {
         splits.validation.take(100).unwrap(),
     )
     .unwrap();
-    let normalization = Normalization::measure(&splits.train);
+    let normalization = Normalization::measure(&splits.train).unwrap();
     TrainingData {
         splits,
         normalization,

@@ -114,7 +114,7 @@ fn subset_keeps_order_and_repeats() {
     let part = all.subset(&[5, 0, 5]).unwrap();
     assert_eq!((part.len(), part.labels()), (3, [2, 0, 2].as_slice()));
     assert_eq!(
-        part.images(),
+        part.images().unwrap(),
         [5, 0, 5].map(|index| all.image(index).unwrap()).concat()
     );
 }

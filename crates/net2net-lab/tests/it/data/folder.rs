@@ -61,7 +61,7 @@ fn any_prefix_plain_or_compressed() {
             (splits.train.labels(), splits.validation.labels()),
             ([0, 1, 0].as_slice(), [1].as_slice())
         );
-        assert_eq!(splits.validation.images(), [7, 8]);
+        assert_eq!(splits.validation.images().unwrap(), [7, 8]);
         assert_eq!(splits.train.classes(), ["0", "1"]);
         let name = folder.path().file_name().unwrap().to_str().unwrap();
         assert_eq!(splits.train.name(), format!("{name}/train"));

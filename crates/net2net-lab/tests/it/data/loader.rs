@@ -9,6 +9,8 @@ use net2net_lab::data::{Augmentation, DataError, Epoch, ImageShape, Loader, Norm
 use super::handmade;
 
 const ALL: Augmentation = Augmentation {
+    resized_crop: None,
+    color_jitter: None,
     crop_padding: 1,
     flip: true,
     cutout: 2,
@@ -19,7 +21,7 @@ fn loader(augmentation: Augmentation, seed: u64, shuffle: bool) -> Loader {
     let set = handmade(50);
     Loader::new(
         &set,
-        &Normalization::measure(&set),
+        &Normalization::measure(&set).unwrap(),
         augmentation,
         8,
         seed,
@@ -88,10 +90,10 @@ fn an_epoch_serves_each_sample_once_with_its_label() {
 #[test]
 fn without_shuffle_and_augmentation_it_is_evaluation() {
     let set = handmade(50);
-    let normalization = Normalization::measure(&set);
+    let normalization = Normalization::measure(&set).unwrap();
     let epoch = loader(Augmentation::default(), 1, false).epoch(3).unwrap();
     for (batch, expected) in epoch.zip(set.batches_for_eval(&normalization, 8).unwrap()) {
-        let batch = batch.unwrap();
+        let (batch, expected) = (batch.unwrap(), expected.unwrap());
         assert_eq!(
             (&batch.images, &batch.indices),
             (&expected.images, &expected.indices)
@@ -123,8 +125,15 @@ fn another_seed_or_epoch_gives_another_order_and_other_augmentation() {
 fn the_augmentation_of_a_sample_does_not_depend_on_the_order_or_the_batch() {
     let set = handmade(50);
     let images = |shuffle, batch| {
-        let loader =
-            Loader::new(&set, &Normalization::measure(&set), ALL, batch, 1, shuffle).unwrap();
+        let loader = Loader::new(
+            &set,
+            &Normalization::measure(&set).unwrap(),
+            ALL,
+            batch,
+            1,
+            shuffle,
+        )
+        .unwrap();
         let mut images = vec![Vec::new(); set.len()];
         for batch in loader.epoch(4).unwrap().map(Result::unwrap) {
             for (&index, values) in batch

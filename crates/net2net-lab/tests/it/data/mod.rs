@@ -1,11 +1,15 @@
 //! Data: files made here, the embedded data set, and nothing else.
 
+mod archive;
 mod dataset;
 mod fashion;
 mod folder;
 mod idx;
+mod images;
 mod loader;
 mod normalize;
+mod pool;
+mod sources;
 
 use std::io::Write;
 
