@@ -7,6 +7,7 @@
 mod args;
 mod compare;
 mod grow;
+mod growing;
 mod inspect;
 mod machine;
 mod model;
