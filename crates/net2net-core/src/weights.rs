@@ -11,7 +11,7 @@ use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub use source::{Source, Widened, in_turns};
+pub use source::{Rows, Source, Widened, Words, in_turns};
 
 use crate::graph::Graph;
 use crate::ops::Role;

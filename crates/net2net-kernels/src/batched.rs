@@ -45,6 +45,11 @@ impl Batched {
         Batched { pairs, m, k, n }
     }
 
+    /// The `[m, k, n]` of the only product, if there is only one.
+    pub fn as_one(&self) -> Option<[usize; 3]> {
+        (self.pairs.len() == 1).then_some([self.m, self.k, self.n])
+    }
+
     /// `c[i] = a[…] · b[…]`.
     ///
     /// # Panics

@@ -45,9 +45,11 @@ pub mod reduce;
 pub mod remap;
 pub mod resize;
 pub mod shuffle;
+pub mod slices;
 pub mod slopes;
 pub mod softmax;
 pub mod standardize;
+pub mod streamed;
 pub mod unary;
 
 mod columns;

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
+use net2net_core::weights::Rows;
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -51,6 +52,13 @@ pub(crate) struct Unmade {
 pub(crate) trait Maker: Send + Sync {
     /// The bytes of a parameter, as elements of a type, laid out as the document has them.
     fn bytes(&self, parameter: &str, dtype: tensor::Dtype) -> Result<Bytes, OnnxError>;
+
+    /// The same a few rows at a time, as single floats; `None` if it must be made as a whole.
+    fn rows(
+        &self,
+        parameter: &str,
+        dtype: tensor::Dtype,
+    ) -> Result<Option<Rows<'_, f32>>, OnnxError>;
 }
 
 impl fmt::Debug for Unmade {

@@ -1,13 +1,14 @@
-//! Writing a model: tensor by tensor into temporary files, which are put in place when all is well.
+//! Writing a model: its parts into temporary files, which are put in place when all is well.
 
-use std::fs::Permissions;
-use std::io::{self, BufWriter, Write};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use net2net_core::weights::in_turns;
+use net2net_core::io::{StagedFile, folder_of, in_parallel, sync_folder};
+use net2net_core::weights::Rows;
 use prost::Message;
 use prost::bytes::Bytes;
-use tempfile::NamedTempFile;
 
 use crate::document::{Document, External};
 use crate::error::OnnxError;
@@ -21,16 +22,18 @@ const MAX_INLINE_BYTES: usize = (1 << 31) - (1 << 20);
 const EXTERNAL_BYTES_MIN: usize = 1024;
 /// Where tensors start in the file beside, so that they can be mapped.
 const ALIGNMENT: usize = 4096;
-/// Small pieces are put together before they are written.
-const BUFFER: usize = 1 << 16;
+/// Smaller pieces are put together before they are written.
+const STORED_MIN: usize = 1 << 16;
+/// Numbers of the rows that are made at once.
+const BLOCK: usize = 1 << 18;
 
 /// A model that is written, but not yet where it is to be: whoever drops it leaves nothing behind.
 #[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
-    model: NamedTempFile,
+    model: StagedFile,
     /// The file of tensors, and its location in the model.
-    data: Option<(String, NamedTempFile)>,
+    data: Option<(String, StagedFile)>,
 }
 
 impl Document {
@@ -40,27 +43,29 @@ impl Document {
         self.stage(path)?.put()
     }
 
-    /// Writes the model into temporary files in the folder of `path`. At most one tensor that is
-    /// still to be made is in memory at a time.
+    /// Writes the model into temporary files in the folder of `path`. Tensors that are still to be
+    /// made are in memory a few rows at a time, or where that cannot be, at most two of them.
     pub fn stage(&self, path: &Path) -> Result<Staged, OnnxError> {
-        let file_error = |source| file_error(path, source);
-        let folder = folder_of(path);
+        let file = || StagedFile::new(folder_of(path)).map_err(|source| file_error(path, source));
         let inline = Inline::new(&self.model)?;
-        let mut model = NamedTempFile::new_in(folder).map_err(file_error)?;
+        let model = file()?;
         let mut data = None;
         if self.external.files.is_empty() && inline.bytes() <= MAX_INLINE_BYTES {
-            let mut file = BufWriter::with_capacity(BUFFER, model.as_file_mut());
-            inline.write(&mut file, path, &self.external)?;
-            file.flush().map_err(file_error)?;
+            inline.parts().write(&model, path, &self.external)?;
         } else {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let location = format!("{name}.data");
-            let mut file = NamedTempFile::new_in(folder).map_err(file_error)?;
-            let small = self.write_beside(&location, file.as_file_mut(), path)?;
-            model
-                .write_all(&small.encode_to_vec())
-                .map_err(file_error)?;
-            data = Some((location, file));
+            let tensors = file()?;
+            let mut parts = Parts::default();
+            let mut small = self.model.clone();
+            visit_mut(small.graph.get_or_insert_default(), &mut |tensor| {
+                self.place(tensor, &location, &mut parts)
+            })?;
+            parts.write(&tensors, path, &self.external)?;
+            parts = Parts::default();
+            parts.bytes(&small.encode_to_vec());
+            parts.write(&model, path, &self.external)?;
+            data = Some((location, tensors));
         }
         Ok(Staged {
             path: path.to_owned(),
@@ -69,80 +74,207 @@ impl Document {
         })
     }
 
-    /// Writes tensors into a file of their own; returns the model that says where they are.
-    fn write_beside(
+    /// Plans a tensor in the file beside, and has the tensor say where it is.
+    fn place(
         &self,
+        tensor: &mut TensorProto,
         location: &str,
-        file: &mut std::fs::File,
-        path: &Path,
-    ) -> Result<ModelProto, OnnxError> {
-        let file_error = |source| file_error(path, source);
-        let mut model = self.model.clone();
-        let mut at = 0usize;
-        let graph = model.graph.get_or_insert_default();
-        let unmade = self.graph().initializer.iter();
-        let unmade: Vec<&TensorProto> = unmade.filter(|t| tensor::is_unmade(t)).collect();
-        let mut place = |tensor: &mut TensorProto, next: &mut Next<'_>| {
-            let Some(bytes) = payload(tensor, &self.external, next)? else {
-                return Ok(());
-            };
-            if bytes.len() < EXTERNAL_BYTES_MIN {
-                tensor.raw_data = Some(bytes);
-                tensor.data_location = None;
-                tensor.external_data.clear();
-                return Ok(());
+        parts: &mut Parts,
+    ) -> Result<(), OnnxError> {
+        let (length, content) = if tensor::is_unmade(tensor) {
+            (unmade_bytes(tensor)?, None)
+        } else {
+            match tensor::payload(tensor, &self.external)? {
+                Some(bytes) => (bytes.len(), Some(bytes)),
+                None => return Ok(()),
             }
-            let start = at.next_multiple_of(ALIGNMENT);
-            file.write_all(&vec![0; start - at]).map_err(file_error)?;
-            file.write_all(&bytes).map_err(file_error)?;
-            self.external.release(&bytes);
-            at = start + bytes.len();
-            let entries = [
-                ("location", location.to_owned()),
-                ("offset", start.to_string()),
-                ("length", bytes.len().to_string()),
-            ];
-            tensor.raw_data = None;
-            tensor.data_location = Some(1);
-            tensor.external_data = entries
-                .into_iter()
-                .map(|(key, value)| StringStringEntryProto {
-                    key: Some(key.to_owned()),
-                    value: Some(value),
-                })
-                .collect();
-            Ok(())
         };
-        made_in_turns(&unmade, &self.external, |next| {
-            visit_mut(graph, &mut |tensor| place(tensor, next))
-        })?;
-        Ok(model)
+        if length < EXTERNAL_BYTES_MIN {
+            tensor.raw_data = match content {
+                Some(bytes) => Some(bytes),
+                None => tensor::payload(tensor, &self.external)?,
+            };
+            tensor.data_location = None;
+            tensor.external_data.clear();
+            return Ok(());
+        }
+        parts.align(ALIGNMENT);
+        let entries = [
+            ("location", location.to_owned()),
+            ("offset", parts.end.to_string()),
+            ("length", length.to_string()),
+        ];
+        match content {
+            Some(bytes) => parts.stored(bytes),
+            None => parts.unmade(tensor, length),
+        }
+        tensor.raw_data = None;
+        tensor.data_location = Some(1);
+        tensor.external_data = entries
+            .into_iter()
+            .map(|(key, value)| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value),
+            })
+            .collect();
+        Ok(())
     }
 }
 
-/// What gives the bytes of the next tensor that was still to be made.
-type Next<'a> = dyn FnMut() -> Option<Result<Option<Bytes>, OnnxError>> + 'a;
-
-/// Makes tensors ahead of those who write them.
-fn made_in_turns<O>(
-    tensors: &[&TensorProto],
-    external: &External,
-    write: impl FnOnce(&mut Next<'_>) -> O,
-) -> O {
-    let threads = external.unmade.as_ref().map_or(1, |unmade| unmade.threads);
-    let make = |at: usize| tensor::payload(tensors[at], external);
-    in_turns(tensors.len(), threads, make, write)
+/// The bytes of a tensor that is still to be made.
+fn unmade_bytes(tensor: &TensorProto) -> Result<usize, OnnxError> {
+    let (_, count) = tensor::sizes(tensor)?;
+    Ok(count.saturating_mul(tensor::dtype(tensor)?.bytes()))
 }
 
-/// The bytes of a tensor: those that are still to be made come in their order.
-fn payload(
+/// What a file is made of, in order.
+#[derive(Default)]
+struct Parts {
+    all: Vec<Part>,
+    end: usize,
+}
+
+/// A stretch of a file.
+struct Part {
+    at: usize,
+    length: usize,
+    content: Content,
+}
+
+enum Content {
+    /// Bytes that were put together.
+    Bytes(Vec<u8>),
+    /// Part of another file.
+    Stored(Bytes),
+    /// A tensor that is still to be made.
+    Unmade(TensorProto),
+}
+
+impl Parts {
+    fn push(&mut self, length: usize, content: Content) {
+        let at = self.end;
+        self.end += length;
+        self.all.push(Part {
+            at,
+            length,
+            content,
+        });
+    }
+
+    /// Adds a few bytes.
+    fn bytes(&mut self, bytes: &[u8]) {
+        match self.all.last_mut() {
+            Some(Part {
+                content: Content::Bytes(last),
+                length,
+                ..
+            }) if *length < STORED_MIN => {
+                last.extend_from_slice(bytes);
+                *length += bytes.len();
+                self.end += bytes.len();
+            }
+            _ => self.push(bytes.len(), Content::Bytes(bytes.to_vec())),
+        }
+    }
+
+    /// Adds part of another file.
+    fn stored(&mut self, bytes: Bytes) {
+        match bytes.len() < STORED_MIN {
+            true => self.bytes(&bytes),
+            false => self.push(bytes.len(), Content::Stored(bytes)),
+        }
+    }
+
+    /// Adds a tensor that is still to be made.
+    fn unmade(&mut self, tensor: &TensorProto, length: usize) {
+        self.push(length, Content::Unmade(tensor.clone()));
+    }
+
+    /// Adds zeros up to a multiple of a size.
+    fn align(&mut self, to: usize) {
+        self.bytes(&vec![0; self.end.next_multiple_of(to) - self.end]);
+    }
+
+    /// Writes all of it, on up to two threads.
+    fn write(&self, file: &StagedFile, path: &Path, external: &External) -> Result<(), OnnxError> {
+        let threads = external.unmade.as_ref().map_or(1, |unmade| unmade.threads);
+        let jobs = self.all.iter().flat_map(|part| part.jobs(external));
+        let put = |at: usize, bytes: &[u8]| {
+            file.put(at as u64, bytes)
+                .map_err(|source| file_error(path, source))
+        };
+        in_parallel(threads, jobs, |job, buffer| match job {
+            Job::Bytes(at, bytes) => put(at, bytes),
+            Job::Stored(at, bytes) => {
+                put(at, bytes)?;
+                external.release(bytes);
+                Ok(())
+            }
+            Job::Whole(part, tensor) => {
+                let bytes = tensor::payload(tensor, external)?.unwrap_or_default();
+                if bytes.len() != part.length {
+                    let (name, made) = (tensor.name().to_owned(), bytes.len());
+                    let expected = part.length;
+                    let why = format!("{made} bytes were made, and {expected} were expected");
+                    return Err(OnnxError::Export { name, why });
+                }
+                put(part.at, &bytes)
+            }
+            Job::Rows(at, rows, range) => {
+                let count = range.len() * rows.width();
+                buffer.resize(count.max(buffer.len()), 0.0);
+                rows.source().read(range, &mut buffer[..count]);
+                put(at, bytemuck::cast_slice(&buffer[..count]))
+            }
+        })
+    }
+}
+
+/// What one thread writes at once, and where.
+enum Job<'a> {
+    Bytes(usize, &'a [u8]),
+    Stored(usize, &'a Bytes),
+    Whole(&'a Part, &'a TensorProto),
+    Rows(usize, Arc<Rows<'a, f32>>, Range<usize>),
+}
+
+/// Jobs that are found when they are asked for.
+type Jobs<'a> = Box<dyn Iterator<Item = Result<Job<'a>, OnnxError>> + Send + 'a>;
+
+impl Part {
+    fn jobs<'a>(&'a self, external: &'a External) -> Jobs<'a> {
+        let at = self.at;
+        let one = |job| Box::new(std::iter::once(Ok(job))) as Jobs<'a>;
+        let tensor = match &self.content {
+            Content::Bytes(bytes) => return one(Job::Bytes(at, bytes)),
+            Content::Stored(bytes) => return one(Job::Stored(at, bytes)),
+            Content::Unmade(tensor) => tensor,
+        };
+        let rows = match rows_of(tensor, external) {
+            Ok(Some(rows)) if rows.shape().iter().product::<usize>() * 4 == self.length => rows,
+            Ok(_) => return one(Job::Whole(self, tensor)),
+            Err(error) => return Box::new(std::iter::once(Err(error))),
+        };
+        let (rows, width) = (Arc::new(rows), self.length / 4);
+        let count = rows.shape().first().copied().unwrap_or(1);
+        let width = width / count.max(1);
+        let at_once = (BLOCK / width.max(1)).max(1);
+        let ranges = (0..count).step_by(at_once);
+        Box::new(ranges.map(move |first| {
+            let range = first..(first + at_once).min(count);
+            Ok(Job::Rows(at + first * width * 4, Arc::clone(&rows), range))
+        }))
+    }
+}
+
+/// A tensor that is still to be made, a few rows at a time.
+fn rows_of<'a>(
     tensor: &TensorProto,
-    external: &External,
-    next: &mut Next<'_>,
-) -> Result<Option<Bytes>, OnnxError> {
-    match tensor::is_unmade(tensor) {
-        true => next().unwrap_or(Ok(None)),
-        false => tensor::payload(tensor, external),
+    external: &'a External,
+) -> Result<Option<Rows<'a, f32>>, OnnxError> {
+    match (&external.unmade, tensor::parameter(tensor)) {
+        (Some(unmade), Some(name)) => unmade.maker.rows(name, tensor::dtype(tensor)?),
+        _ => Ok(None),
     }
 }
 
@@ -163,35 +295,10 @@ impl Staged {
         let file_error = |source| file_error(&self.path, source);
         let folder = folder_of(&self.path);
         if let Some((location, file)) = self.data {
-            persist(file, &folder.join(location)).map_err(file_error)?;
+            file.persist(&folder.join(location)).map_err(file_error)?;
         }
-        persist(self.model, &self.path).map_err(file_error)?;
-        // The renames themselves live in the folder.
-        #[cfg(unix)]
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(file_error)?;
-        Ok(())
-    }
-}
-
-fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    // Temporary files are private; the result has the rights that a new file has.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file()
-            .set_permissions(Permissions::from_mode(0o644))?;
-    }
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        self.model.persist(&self.path).map_err(file_error)?;
+        sync_folder(folder).map_err(file_error)
     }
 }
 
@@ -287,44 +394,30 @@ impl<'a> Inline<'a> {
         framed(self.graph_bytes()).saturating_add(around)
     }
 
-    fn write(
-        &self,
-        file: &mut impl Write,
-        path: &Path,
-        external: &External,
-    ) -> Result<(), OnnxError> {
-        let put = |file: &mut dyn Write, bytes: &[u8]| {
-            file.write_all(bytes)
-                .map_err(|source| file_error(path, source))
-        };
-        put(file, &self.before.encode_to_vec())?;
-        put(file, &key(GRAPH_KEY, self.graph_bytes()))?;
-        put(file, &self.graph_before.encode_to_vec())?;
-        let unmade = self.tensors.iter().map(|piece| piece.tensor);
-        let unmade: Vec<&TensorProto> = unmade.filter(|t| tensor::is_unmade(t)).collect();
-        made_in_turns(&unmade, external, |next| {
-            for piece in &self.tensors {
-                put(file, &key(INITIALIZER_KEY, piece.bytes()))?;
-                let Some(length) = piece.raw else {
-                    put(file, &piece.tensor.encode_to_vec())?;
-                    continue;
-                };
-                put(file, &piece.before.encode_to_vec())?;
-                put(file, &key(RAW_KEY, length))?;
-                let bytes = payload(piece.tensor, external, next)?.unwrap_or_default();
-                if bytes.len() != length {
-                    let (name, made) = (piece.tensor.name().to_owned(), bytes.len());
-                    let why = format!("{made} bytes were made, and {length} were expected");
-                    return Err(OnnxError::Export { name, why });
-                }
-                put(file, &bytes)?;
-                external.release(&bytes);
-                put(file, &piece.after.encode_to_vec())?;
+    /// The file that it is.
+    fn parts(&self) -> Parts {
+        let mut parts = Parts::default();
+        parts.bytes(&self.before.encode_to_vec());
+        parts.bytes(&key(GRAPH_KEY, self.graph_bytes()));
+        parts.bytes(&self.graph_before.encode_to_vec());
+        for piece in &self.tensors {
+            parts.bytes(&key(INITIALIZER_KEY, piece.bytes()));
+            let Some(length) = piece.raw else {
+                parts.bytes(&piece.tensor.encode_to_vec());
+                continue;
+            };
+            parts.bytes(&piece.before.encode_to_vec());
+            parts.bytes(&key(RAW_KEY, length));
+            match &piece.tensor.raw_data {
+                _ if tensor::is_unmade(piece.tensor) => parts.unmade(piece.tensor, length),
+                Some(bytes) => parts.stored(bytes.clone()),
+                None => {}
             }
-            Ok(())
-        })?;
-        put(file, &self.graph_after.encode_to_vec())?;
-        put(file, &self.after.encode_to_vec())
+            parts.bytes(&piece.after.encode_to_vec());
+        }
+        parts.bytes(&self.graph_after.encode_to_vec());
+        parts.bytes(&self.after.encode_to_vec());
+        parts
     }
 }
 
@@ -332,10 +425,7 @@ impl<'a> Piece<'a> {
     fn new(tensor: &'a TensorProto) -> Result<Self, OnnxError> {
         let unmade = tensor::is_unmade(tensor);
         let raw = match (&tensor.raw_data, unmade) {
-            (_, true) => {
-                let (_, count) = tensor::sizes(tensor)?;
-                Some(count.saturating_mul(tensor::dtype(tensor)?.bytes()))
-            }
+            (_, true) => Some(unmade_bytes(tensor)?),
             (raw, false) => raw.as_ref().map(Bytes::len),
         };
         let mut piece = Piece {

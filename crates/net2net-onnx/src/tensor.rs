@@ -293,6 +293,15 @@ pub(crate) fn is_unmade(tensor: &TensorProto) -> bool {
     tensor.data_location == Some(1) && entries.any(|e| e.key() == "location" && e.value() == UNMADE)
 }
 
+/// The parameter whose numbers a tensor is to have that is no more than stated.
+pub(crate) fn parameter(tensor: &TensorProto) -> Option<&str> {
+    let mut entries = tensor.external_data.iter();
+    let entry = entries.find(|entry| entry.key() == "parameter");
+    entry
+        .filter(|_| is_unmade(tensor))
+        .map(StringStringEntryProto::value)
+}
+
 /// A tensor of the same name, type and notes with other numbers, which are a parameter's and are
 /// made when they are asked for.
 pub(crate) fn unmade(old: &TensorProto, dims: &[usize], parameter: &str) -> TensorProto {

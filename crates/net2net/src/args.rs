@@ -303,15 +303,21 @@ pub(crate) struct Proof {
 pub(crate) struct GrowArgs {
     /// The model: an ONNX file, or a safetensors file that net2net wrote
     pub(crate) model: PathBuf,
-    /// The grown model
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    /// The grown model; may be left out where only a state dict is wanted
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present = "state_dict"
+    )]
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wanted: Wanted,
     /// Grow by a plan that `net2net plan` wrote
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["wider", "widen", "params", "flops", "deeper", "spaces", "kernel", "round_to", "copy", "branch", "enlarge", "classes", "features"])]
     pub(crate) plan: Option<PathBuf>,
-    /// Also grow a PyTorch state dict (safetensors) whose names are the model's
+    /// Also grow a PyTorch state dict whose names are the model's: a safetensors file, or a folder of
+    /// shards with their index
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"])]
     pub(crate) state_dict: Vec<PathBuf>,
     /// Also grow the state of its optimizer (safetensors): SGD's momentum and Adam's moments, named

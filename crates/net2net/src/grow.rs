@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,17 +13,18 @@ use net2net_core::graph::Graph;
 use net2net_core::io::write_atomic;
 use net2net_core::plan::{Mapping, Plan, Step, Symmetry};
 use net2net_core::request::{Request, RequestError, Target, request};
-use net2net_core::verify::{Evidence, OutputEvidence, prove};
+use net2net_core::verify::{Evidence, OutputEvidence};
 use net2net_kernels::Context;
 use serde_json::json;
 
 use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
+use crate::growing::{Growing, Proved, Seconds, timed};
 use crate::inspect::made_by;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
-use crate::{state_dict, verify};
+use crate::state_dict::{self, StateDict};
 
 /// Grows a model.
 pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
@@ -31,8 +32,14 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     refuse_overwriting(args)?;
     let model = Model::open(&args.model)?;
     // Before hours of work, not after.
-    model.check_extension(&args.output)?;
+    if let Some(output) = &args.output {
+        model.check_extension(output)?;
+    }
     warn(&model);
+    let dict = match &args.state_dict[..] {
+        [old, _] => Some(StateDict::open(&model, old)?),
+        _ => None,
+    };
     let threads = threads(args.proof.threads);
     let samples = Samples::of(&model, &args.proof, args.wanted.seed)?;
     let (batch, inputs) = (samples.batch, samples.narrow());
@@ -48,32 +55,50 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         }
         None => planned(&model, &args.wanted, threads, batch, &inputs)?,
     };
-    let beside = !args.state_dict.is_empty() || !args.optimizer.is_empty();
-    model.check_memory(&growth, beside)?;
+    model.check_memory(&growth)?;
     let growth = Arc::new(growth);
-    let what = &samples.what;
-    let mut watch = Watch::new(start);
-    let graph = &model.graph;
-    let proof = prove(graph, &plan, &growth, &model, threads, batch, &inputs, what)?;
-    watch.proved();
-    let grown = model.grown(&plan, &growth, &args.output, threads)?;
-    watch.written();
-    // What is in the file is what people go on with, so it is run too.
-    let new = &grown.model;
-    let file = verify::evidence_with(&model, &proof.outputs, new, threads, &samples)?;
-    refuse_difference(&proof.evidence, &file, new.rounding())?;
-    watch.proved();
-    if let [old, new] = &args.state_dict[..] {
-        state_dict::grow(&model, &growth, old, new)?;
-    }
-    if let [old, new] = &args.optimizer[..] {
-        state_dict::grow_optimizer(&model, &growth, old, new)?;
-    }
-    grown.put(&args.output)?;
-    watch.written();
+    let mut seconds = Seconds::new(start);
+    let growing = Growing {
+        model: &model,
+        plan: &plan,
+        growth: &growth,
+        samples: &samples,
+        threads,
+    };
+    let written = match &args.output {
+        Some(path) => Some((path, growing.model(path, &mut seconds)?)),
+        None => None,
+    };
+    let dict = match (&dict, &args.state_dict[..]) {
+        (Some(dict), [_, new]) => Some(growing.state_dict(dict, new, &mut seconds)?),
+        _ => None,
+    };
+    let optimizer = match &args.optimizer[..] {
+        [old, new] => {
+            let staged = timed(|| state_dict::stage_optimizer(&model, &growth, old, new, threads));
+            Some(seconds.add("growing_and_writing", staged)?)
+        }
+        _ => None,
+    };
+    let mut proved = None;
+    let put = timed(|| -> Result<()> {
+        for staged in [
+            optimizer,
+            dict.map(|(staged, own)| keep(staged, own, &mut proved)),
+        ] {
+            staged.map_or(Ok(()), state_dict::Staged::put)?;
+        }
+        written.map_or(Ok(()), |(path, (grown, own))| {
+            keep(grown, own, &mut proved).put(path)
+        })
+    });
+    seconds.add("putting_in_place", put)?;
+    let Some(Proved { evidence, file }) = proved else {
+        bail!("nothing was to be written; name a file with -o or --state-dict");
+    };
     if args.json {
-        let mut report = report(args, &model, &growth, &plan, &proof.evidence, &file);
-        report["seconds"] = watch.seconds();
+        let mut report = report(args, &model, &growth, &plan, &evidence, &file);
+        report["seconds"] = json!(seconds.all());
         say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Exit::Done);
     }
@@ -83,63 +108,22 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     say!("{}", change(&model.graph, growth.graph()));
     say!(
         "the same function: {}",
-        said(&proof.evidence.f64, &file, what)
+        said(&evidence.f64, &file, &samples.what)
     );
-    if !proof.evidence.exact {
+    if !evidence.exact {
         say!("  noise that changes the function was asked for, so this is not exact");
     }
-    say!(
-        "{} written in {:.1} s",
-        args.output.display(),
-        start.elapsed().as_secs_f64()
-    );
+    if let Some(path) = args.output.as_ref().or_else(|| args.state_dict.get(1)) {
+        let seconds = start.elapsed().as_secs_f64();
+        say!("{} written in {seconds:.1} s", path.display());
+    }
     Ok(Exit::Done)
 }
 
-/// Where the time of a growth goes.
-struct Watch {
-    start: Instant,
-    last: Instant,
-    planning: f64,
-    proving: f64,
-    writing: f64,
-}
-
-impl Watch {
-    /// Planning ends now.
-    fn new(start: Instant) -> Watch {
-        Watch {
-            start,
-            last: Instant::now(),
-            planning: start.elapsed().as_secs_f64(),
-            proving: 0.0,
-            writing: 0.0,
-        }
-    }
-
-    fn lap(&mut self) -> f64 {
-        let last = std::mem::replace(&mut self.last, Instant::now());
-        (self.last - last).as_secs_f64()
-    }
-
-    /// What was done since the last call was for the proof.
-    fn proved(&mut self) {
-        self.proving += self.lap();
-    }
-
-    /// What was done since the last call was growing and writing.
-    fn written(&mut self) {
-        self.writing += self.lap();
-    }
-
-    fn seconds(&self) -> serde_json::Value {
-        json!({
-            "reading_and_planning": self.planning,
-            "proof": self.proving,
-            "growing_and_writing": self.writing,
-            "all": self.start.elapsed().as_secs_f64(),
-        })
-    }
+/// Keeps the proof that came with something; the model's comes last, and is what is reported.
+fn keep<T>(staged: T, own: Proved, proved: &mut Option<Proved>) -> T {
+    *proved = Some(own);
+    staged
 }
 
 /// Writes a plan.
@@ -196,22 +180,6 @@ fn in_words(graph: &Graph, plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(line).collect()
 }
 
-/// Refuses a file that does not compute what was proved: a fault in writing it.
-fn refuse_difference(evidence: &Evidence, file: &[OutputEvidence], rounding: f64) -> Result<()> {
-    let worst = file.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
-    match worst {
-        Some(worst) if evidence.exact && (worst.max_rel > rounding || worst.max_rel.is_nan()) => {
-            bail!(
-                "the grown model would not be the same function once written: output `{}` differs by \
-             {:.1e} relative; nothing was written",
-                worst.output,
-                worst.max_rel
-            )
-        }
-        _ => Ok(()),
-    }
-}
-
 fn same(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
@@ -220,24 +188,30 @@ fn same(a: &Path, b: &Path) -> bool {
 }
 
 fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
-    if same(&args.model, &args.output) {
+    let output = args.output.as_deref();
+    if output.is_some_and(|output| same(&args.model, output)) {
         bail!(
             "the grown model would replace {}; name another file",
             args.model.display()
         );
     }
     let beside = [&args.state_dict, &args.optimizer];
-    let written = beside.into_iter().filter_map(|pair| pair.get(1));
-    for path in written.chain([&args.output]) {
+    let written = beside
+        .into_iter()
+        .filter_map(|pair| pair.get(1))
+        .map(PathBuf::as_path);
+    for path in written.chain(output) {
         if path.exists() && !args.force {
             bail!("{} is there already; --force overwrites it", path.display());
         }
         folder_of(path)?;
     }
     for pair in beside {
-        if let [old, new] = &pair[..]
-            && (same(old, new) || same(old, &args.output) || *new == args.output)
-        {
+        let [old, new] = &pair[..] else { continue };
+        // An index lies in the folder of its shards.
+        let shards = old.parent().filter(|_| old.is_file() && new.is_dir());
+        let twice = output.is_some_and(|output| same(old, output) || new == output);
+        if same(old, new) || twice || shards.is_some_and(|shards| same(shards, new)) {
             bail!("{} would be written over; name another file", new.display());
         }
     }

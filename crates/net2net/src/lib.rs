@@ -8,6 +8,7 @@ mod args;
 mod compare;
 mod data;
 mod grow;
+mod growing;
 mod inspect;
 mod machine;
 mod model;

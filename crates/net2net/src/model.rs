@@ -9,7 +9,7 @@ use net2net_core::apply::Growth;
 use net2net_core::graph::Graph;
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
-use net2net_core::weights::{Source, Tensor, Weights, WeightsError, normal, stream};
+use net2net_core::weights::{Source, Tensor, WeightsError, Words, normal, stream};
 use net2net_onnx::export::export_streaming;
 use net2net_onnx::import::{Feed, Stored};
 use net2net_onnx::{Document, FileSource, Imported, OnnxError, Staged};
@@ -44,6 +44,13 @@ impl Source<f32> for Model {
         match &self.origin {
             Origin::Onnx(parts) => FileSource::new(&parts.0, &parts.1).wide(name),
             Origin::Checkpoint(checkpoint) => checkpoint.weights.wide(name),
+        }
+    }
+
+    fn words(&self, name: &str) -> Result<Option<Words<'_>>, WeightsError> {
+        match &self.origin {
+            Origin::Onnx(parts) => FileSource::new(&parts.0, &parts.1).in_place(name),
+            Origin::Checkpoint(_) => Ok(None),
         }
     }
 }
@@ -98,14 +105,6 @@ impl Model {
         })
     }
 
-    /// All weights, in memory.
-    pub(crate) fn weights(&self) -> Result<Weights<f32>> {
-        match &self.origin {
-            Origin::Onnx(parts) => Ok(parts.1.weights(&parts.0)?),
-            Origin::Checkpoint(checkpoint) => Ok(checkpoint.weights.clone()),
-        }
-    }
-
     /// A parameter's tensor laid out as the graph has it, from how the file has it.
     pub(crate) fn laid_out(
         &self,
@@ -132,6 +131,28 @@ impl Model {
         }
     }
 
+    /// The sizes of the same.
+    pub(crate) fn laid_out_sizes(&self, name: &str, sizes: &[usize]) -> Vec<usize> {
+        match self.stored(name) {
+            Some(stored) if stored.rank() == sizes.len() => stored.turned_sizes(sizes),
+            _ => sizes.to_vec(),
+        }
+    }
+
+    /// Those backwards.
+    pub(crate) fn stored_sizes(&self, name: &str, sizes: &[usize]) -> Vec<usize> {
+        match self.stored(name) {
+            Some(stored) => stored.sizes_back(sizes),
+            None => sizes.to_vec(),
+        }
+    }
+
+    /// Whether a tensor of so many axes has them in the order in which the graph has the parameter's.
+    pub(crate) fn is_in_order(&self, name: &str, rank: usize) -> bool {
+        let stored = self.stored(name);
+        stored.is_none_or(|stored| stored.rank() == rank && stored.is_as_stored())
+    }
+
     fn stored(&self, name: &str) -> Option<&Stored> {
         match &self.origin {
             Origin::Onnx(parts) => parts.1.parameters.get(name),
@@ -140,8 +161,8 @@ impl Model {
     }
 
     /// Refuses growth for which the memory of the machine does not do: of an ONNX file the largest
-    /// parameter must fit, old and new and in f64; of a checkpoint, and with a state dict, all.
-    pub(crate) fn check_memory(&self, growth: &Growth, state_dict: bool) -> Result<()> {
+    /// parameter must fit, old and new and in f64; of a checkpoint, all.
+    pub(crate) fn check_memory(&self, growth: &Growth) -> Result<()> {
         let elements = |graph: &Graph| {
             let counts = graph
                 .parameters()
@@ -152,7 +173,7 @@ impl Model {
         let mut needed = elements(old)
             .saturating_add(elements(new))
             .saturating_mul(8);
-        if state_dict || matches!(self.origin, Origin::Checkpoint(_)) {
+        if matches!(self.origin, Origin::Checkpoint(_)) {
             let all = old.parameter_count().saturating_add(new.parameter_count());
             // The new ones once more, as the bytes of a file.
             let all = all.saturating_add(new.parameter_count());

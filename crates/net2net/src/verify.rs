@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use net2net_core::graph::{Graph, Node, ValueId};
 use net2net_core::verify::{OutputEvidence, compare, compare_with};
-use net2net_core::weights::Widened;
+use net2net_core::weights::{Source, Widened};
 use net2net_kernels::Context;
 use serde_json::json;
 
@@ -30,26 +30,19 @@ pub(crate) fn evidence(
     Ok(compare(&mut cx, old, new, samples.batch, &inputs)?)
 }
 
-/// The same where it is known what the old model computes from these inputs.
+/// The same where it is known what the old network computes from these inputs.
 pub(crate) fn evidence_with(
-    old: &Model,
+    old: &Graph,
     outputs: &[Vec<f64>],
-    new: &Model,
+    (graph, new): (&Graph, &dyn Source<f32>),
     threads: usize,
     samples: &Samples,
 ) -> Result<Vec<OutputEvidence>> {
     let inputs = samples.wide();
     let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
     let mut cx = Context::<f64>::new(threads)?;
-    let new = (&new.graph, &Widened(new));
-    Ok(compare_with(
-        &mut cx,
-        &old.graph,
-        outputs,
-        new,
-        samples.batch,
-        &inputs,
-    )?)
+    let (new, batch) = ((graph, &Widened(new)), samples.batch);
+    Ok(compare_with(&mut cx, old, outputs, new, batch, &inputs)?)
 }
 
 /// Compares what two models compute.

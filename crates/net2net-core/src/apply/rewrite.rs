@@ -96,11 +96,20 @@ impl Lift {
         for (axis, noise) in &self.noise {
             self.add_noise(&mut tensor, *axis, noise, name);
         }
-        let new = |map: &AxisMap| map.units.iter().any(|unit| *unit != Unit::Copy);
-        if self.axes.iter().any(new) {
+        if self.has_new() {
             self.make(&mut tensor, name);
         }
         tensor
+    }
+
+    fn has_new(&self) -> bool {
+        let new = |map: &AxisMap| map.units.iter().any(|unit| *unit != Unit::Copy);
+        self.axes.iter().any(new)
+    }
+
+    /// Whether each row of a weight follows from the old numbers and the maps alone.
+    pub(super) fn is_plain(&self) -> bool {
+        self.noise.is_empty() && !self.has_new()
     }
 
     /// Writes what makes new units, and zeros for what reads them.

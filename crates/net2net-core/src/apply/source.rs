@@ -1,11 +1,15 @@
 //! Growth of one parameter at a time.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use net2net_kernels::Real;
+use net2net_kernels::streamed::RowSource;
 
+use super::take::Take;
 use super::{Growth, Lift, Origin};
-use crate::weights::{Source, Tensor, WeightsError, Widened};
+use crate::engine::Moment;
+use crate::weights::{Rows, Source, Tensor, WeightsError, Widened, Words};
 
 /// The parameters of a grown network, each made when it is asked for.
 pub struct GrownSource<'a, T: Real> {
@@ -53,6 +57,83 @@ impl Growth {
         }
         Ok(tensor)
     }
+
+    /// The old parameter that a grown one comes from, and the maps that it went through in order;
+    /// `None` if it is new.
+    fn traced<'n, 'g: 'n>(&'g self, name: &'n str) -> Option<(&'n str, Vec<&'g Lift>)> {
+        let mut now = name;
+        let mut lifts = Vec::new();
+        for stage in self.stages.iter().rev() {
+            match stage.origins.get(now) {
+                Some(Origin::Copied(of)) => now = of,
+                Some(Origin::Fresh(_)) => return None,
+                Some(Origin::Lifted(lift)) => lifts.push(lift),
+                Some(Origin::Kept) | None => {}
+            }
+        }
+        lifts.reverse();
+        Some((now, lifts))
+    }
+
+    /// The old parameter whose numbers a grown one has, all of them and unchanged.
+    pub fn kept<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        let (of, lifts) = self.traced(name)?;
+        lifts.is_empty().then_some(of)
+    }
+
+    /// A moment of one parameter that was there before, as [`Growth::optimizer_state`] makes it.
+    pub fn moment<T: Real>(&self, name: &str, moment: Moment, old: &Tensor<T>) -> Tensor<T> {
+        let mut tensor = Cow::Borrowed(old);
+        for stage in &self.stages {
+            if let Some(Origin::Lifted(lift)) = stage.origins.get(name) {
+                tensor = Cow::Owned(lift.moment(&tensor, moment));
+            }
+        }
+        tensor.into_owned()
+    }
+
+    /// A grown parameter a few rows at a time, if the old one, which `words` is asked for, lies
+    /// somewhere as single floats, and each row follows from it and one map.
+    pub fn rows<'a, T: Real, E>(
+        &'a self,
+        name: &str,
+        words: impl FnOnce(&str) -> Result<Option<Words<'a>>, E>,
+    ) -> Result<Option<Rows<'a, T>>, E> {
+        let Some((of, lifts)) = self.traced(name) else {
+            return Ok(None);
+        };
+        let axes = match lifts[..] {
+            [] => None,
+            [lift] if lift.is_plain() => Some(&lift.axes),
+            _ => return Ok(None),
+        };
+        let Some(words) = words(of)? else {
+            return Ok(None);
+        };
+        let known = self.parent.lookup(of).map(|id| self.parent.get(id));
+        if known.is_none_or(|value| value.shape.at(1) != words.shape()) {
+            // Whoever asks for the tensor is told what is wrong.
+            return Ok(None);
+        }
+        let Some(axes) = axes else {
+            return Ok(Some(words.into_rows()));
+        };
+        let take = Take::new(words.shape(), axes);
+        let shape = take.shape().to_vec();
+        Ok(Some(Rows::new(shape, Box::new(Taken { take, words }))))
+    }
+}
+
+/// Rows made from where the old numbers lie.
+struct Taken<'a, T> {
+    take: Take<'a, T>,
+    words: Words<'a>,
+}
+
+impl<T: Real> RowSource<T> for Taken<'_, T> {
+    fn read(&self, rows: Range<usize>, to: &mut [T]) {
+        self.take.fill(self.words.all(), rows, to);
+    }
 }
 
 impl<T: Real> GrownSource<'_, T> {
@@ -90,21 +171,19 @@ impl<T: Real> Source<T> for GrownSource<'_, T> {
     fn tensor(&self, name: &str) -> Result<Cow<'_, Tensor<T>>, WeightsError> {
         self.after(name, self.growth.stages.len())
     }
+
+    fn rows(&self, name: &str) -> Result<Option<Rows<'_, T>>, WeightsError> {
+        self.growth.rows(name, |of| self.old.words(of))
+    }
 }
 
 impl Source<f64> for WideGrownSource<'_> {
     fn tensor(&self, name: &str) -> Result<Cow<'_, Tensor<f64>>, WeightsError> {
-        let origins = self.growth.stages.iter();
-        let origins = origins.filter_map(|stage| stage.origins.get(name));
-        let lifts: Option<Vec<&Lift>> = origins
-            .map(|origin| match origin {
-                Origin::Lifted(lift) => Some(lift),
-                _ => None,
-            })
-            .collect();
         // Most parameters are old ones that are copied, and need no old ones in f64 beside them.
-        if let Some([first, others @ ..]) = lifts.as_deref() {
-            let old = self.growth.old_tensor(self.old, name)?;
+        if let Some((of, lifts)) = self.growth.traced(name)
+            && let [first, others @ ..] = &lifts[..]
+        {
+            let old = self.growth.old_tensor(self.old, of)?;
             let mut tensor: Tensor<f64> = first.weight(&old, name);
             for lift in others {
                 tensor = lift.weight(&tensor, name);
@@ -114,5 +193,9 @@ impl Source<f64> for WideGrownSource<'_> {
         let wide = Widened(self.old);
         let grown = self.growth.source(&wide).tensor(name)?.into_owned();
         Ok(Cow::Owned(grown))
+    }
+
+    fn rows(&self, name: &str) -> Result<Option<Rows<'_, f64>>, WeightsError> {
+        self.growth.rows(name, |of| self.old.words(of))
     }
 }

@@ -9,17 +9,20 @@ use super::layout::Layout;
 use super::precision::Precision;
 use super::program::{CompileError, Program};
 use crate::graph::{Graph, ValueId};
-use crate::weights::{Source, Tensor, WeightsError, in_turns};
+use crate::weights::{Rows, Source, Tensor, WeightsError, in_turns};
 
 /// Networks whose parameters have fewer elements on average are read on one thread.
 const SMALL: usize = 1 << 14;
+/// Matrices of fewer elements are read as a whole.
+const STREAMED_MIN: usize = 1 << 18;
 
 /// Runs a graph once in evaluation mode on row-major or channels-last inputs (see [`Program`]),
 /// and returns its outputs, row-major.
 ///
 /// `batch` is the number of samples that each input holds. A parameter is asked for before the
 /// first step that reads it, up to two ahead if the context has more than one thread, and dropped
-/// after the last; those that no output needs are not asked for.
+/// after the last; those that no output needs are not asked for. A large matrix that one product
+/// reads is not in memory at all where its source has it a few rows at a time.
 pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
     cx: &mut Context<T>,
     graph: &Graph,
@@ -31,7 +34,17 @@ pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
     check_inputs(graph, batch, inputs)?;
     let parameters: Vec<ValueId> = graph.parameters().collect();
     let reads = program.parameter_reads(parameters.len());
-    let order: Vec<usize> = reads.order();
+    let mut streamed = Vec::with_capacity(parameters.len());
+    for (index, reader) in program.streamed(parameters.len()).iter().enumerate() {
+        let reader = reader.filter(|_| is_plain(&layouts[index]));
+        let rows = match reader {
+            Some(_) => rows(graph, weights, parameters[index])?,
+            None => None,
+        };
+        streamed.push(reader.zip(rows));
+    }
+    let mut order: Vec<usize> = reads.order();
+    order.retain(|index| streamed[*index].is_none());
     let elements = order
         .iter()
         .map(|i| graph.get(parameters[*i]).shape.elements(1));
@@ -49,10 +62,15 @@ pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
             Ok::<(), WeightsError>(())
         };
         for (at, step) in reads.steps.iter().enumerate() {
+            let mut own = None;
             for index in &step.first {
-                load(cx, *index, &mut values)?;
+                match streamed[*index].take() {
+                    Some((_, rows)) => own = Some(rows),
+                    None => load(cx, *index, &mut values)?,
+                }
             }
-            program.step(cx, at, &values, inputs);
+            let own = own.as_ref().map(Rows::source);
+            program.step(cx, at, &values, inputs, own);
             for index in &step.last {
                 values[*index] = Vec::new();
             }
@@ -64,6 +82,26 @@ pub fn evaluate<T: Precision, S: Source<T> + ?Sized>(
             .map(|i| program.output(i, &values, inputs).to_vec())
             .collect())
     })
+}
+
+/// Whether a parameter is stored in the order of its axes.
+fn is_plain(layout: &Layout) -> bool {
+    *layout == Layout::row_major(layout.rank())
+}
+
+/// A large matrix a few rows at a time, if it can be had so.
+fn rows<'a, T: Precision, S: Source<T> + ?Sized>(
+    graph: &Graph,
+    weights: &'a S,
+    parameter: ValueId,
+) -> Result<Option<Rows<'a, T>>, WeightsError> {
+    let value = graph.get(parameter);
+    let expected = value.shape.at(1);
+    if expected.len() != 2 || value.shape.elements(1) < STREAMED_MIN {
+        return Ok(None);
+    }
+    let rows = weights.rows(&value.name)?;
+    Ok(rows.filter(|rows| rows.shape() == expected))
 }
 
 /// A parameter of the shape that the graph says.

@@ -1,5 +1,6 @@
 //! The seam between operators and the engine: a compiled node.
 
+use net2net_kernels::streamed::RowSource;
 use net2net_kernels::{Context, Real};
 
 use super::layout::Layout;
@@ -77,6 +78,22 @@ pub trait Kernel<T: Real>: Send {
 
     /// Computes all outputs. Data is in the layouts of the site.
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]);
+
+    /// Whether [`Kernel::forward_streamed`] takes an input, which is a row-major matrix.
+    fn streams(&self, _slot: usize) -> bool {
+        false
+    }
+
+    /// [`Kernel::forward`] where one input is had a few rows at a time; its slice is empty.
+    fn forward_streamed(
+        &mut self,
+        _cx: &mut Context<T>,
+        _inputs: &[&[T]],
+        _rows: &dyn RowSource<T>,
+        _outputs: &mut [&mut [T]],
+    ) {
+        debug_assert!(false, "only kernels that stream are asked to");
+    }
 
     /// Computes the gradients that are asked for, after `forward` on the same inputs.
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>);

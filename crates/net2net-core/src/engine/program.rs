@@ -1,6 +1,7 @@
 //! A compiled graph: kernels in a line over planned memory.
 
 use net2net_kernels::Context;
+use net2net_kernels::streamed::RowSource;
 use thiserror::Error;
 
 use super::kernel::{Backward, Gradient, Mode};
@@ -207,17 +208,19 @@ impl<T: Precision> Program<T> {
         inputs: &[&[T]],
     ) {
         for at in 0..self.steps.len() {
-            self.step(cx, at, &parameters.values, inputs);
+            self.step(cx, at, &parameters.values, inputs, None);
         }
     }
 
-    /// Runs one step; of the parameters' values only those that it reads must be there.
+    /// Runs one step; of the parameters' values only those that it reads must be there, but for the
+    /// one that it is given rows of.
     pub(super) fn step(
         &mut self,
         cx: &mut Context<T>,
         at: usize,
         values: &[Vec<T>],
         inputs: &[&[T]],
+        streamed: Option<&dyn RowSource<T>>,
     ) {
         let step = &mut self.steps[at];
         let mut taken: Vec<Vec<T>> = step
@@ -236,10 +239,38 @@ impl<T: Precision> Program<T> {
             .zip(&step.outputs)
             .map(|(data, b)| &mut data[..self.lens[*b]])
             .collect();
-        step.kernel.forward(cx, &sources, &mut results);
+        match streamed {
+            None => step.kernel.forward(cx, &sources, &mut results),
+            Some(rows) => step
+                .kernel
+                .forward_streamed(cx, &sources, rows, &mut results),
+        }
         for (data, b) in taken.into_iter().zip(&step.outputs) {
             self.slots[self.value_slot[*b]] = data;
         }
+    }
+
+    /// For each of `count` parameters the only step that reads it, if that can do with a few rows at
+    /// a time.
+    pub(super) fn streamed(&self, count: usize) -> Vec<Option<usize>> {
+        let mut readers: Vec<Vec<Option<usize>>> = vec![Vec::new(); count];
+        for (at, step) in self.steps.iter().enumerate() {
+            for (slot, b) in step.inputs.iter().enumerate() {
+                if let Home::Parameter(index) = self.buffers[*b].home {
+                    readers[index].push(step.kernel.streams(slot).then_some(at));
+                }
+            }
+        }
+        for b in &self.outputs {
+            if let Home::Parameter(index) = self.buffers[*b].home {
+                readers[index].push(None);
+            }
+        }
+        let only = |readers: Vec<Option<usize>>| match readers[..] {
+            [reader] => reader,
+            _ => None,
+        };
+        readers.into_iter().map(only).collect()
     }
 
     /// When each of `count` parameters is read in a forward pass.

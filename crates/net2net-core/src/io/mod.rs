@@ -3,5 +3,5 @@
 mod atomic;
 mod checkpoint;
 
-pub use atomic::write_atomic;
+pub use atomic::{StagedFile, StagedFolder, folder_of, in_parallel, sync_folder, write_atomic};
 pub use checkpoint::{Checkpoint, IoError, MAX_FILE_BYTES};

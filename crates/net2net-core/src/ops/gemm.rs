@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use net2net_kernels::streamed::{self, RowSource};
 use net2net_kernels::{Context, Matrix, Real, conv, matmul};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
@@ -192,6 +193,25 @@ impl<T: Real> Kernel<T> for GemmKernel {
             }
         }
         matmul(cx, x, self.weight(inputs[1]), y, bias.is_some());
+    }
+
+    fn streams(&self, slot: usize) -> bool {
+        slot == 1
+    }
+
+    fn forward_streamed(
+        &mut self,
+        cx: &mut Context<T>,
+        inputs: &[&[T]],
+        rows: &dyn RowSource<T>,
+        outputs: &mut [&mut [T]],
+    ) {
+        let (y, sizes) = (&mut *outputs[0], [self.rows, self.features, self.outputs]);
+        match self.gemm.transposed {
+            true => streamed::matmul_transposed(cx, inputs[0], rows, sizes, y),
+            false => streamed::matmul(cx, inputs[0], rows, sizes, y),
+        }
+        self.finish(inputs.get(2).copied(), y);
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {

@@ -1,6 +1,7 @@
 //! Products of stacks of matrices.
 
 use net2net_kernels::batched::Batched;
+use net2net_kernels::streamed::{self, RowSource};
 use net2net_kernels::{Context, Real};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
@@ -208,6 +209,22 @@ impl<T: Real> Kernel<T> for MatMulKernel {
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         self.0.forward(cx, inputs[0], inputs[1], outputs[0]);
+    }
+
+    fn streams(&self, slot: usize) -> bool {
+        slot == 1 && self.0.as_one().is_some()
+    }
+
+    fn forward_streamed(
+        &mut self,
+        cx: &mut Context<T>,
+        inputs: &[&[T]],
+        rows: &dyn RowSource<T>,
+        outputs: &mut [&mut [T]],
+    ) {
+        if let Some(sizes) = self.0.as_one() {
+            streamed::matmul(cx, inputs[0], rows, sizes, outputs[0]);
+        }
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {

@@ -319,7 +319,7 @@ impl Stored {
     }
 
     /// Whether the parameter's axes are those of the tensor.
-    pub(crate) fn is_as_stored(&self) -> bool {
+    pub fn is_as_stored(&self) -> bool {
         let in_order = self.perm.iter().enumerate().all(|(to, from)| to == *from);
         in_order && self.dropped.is_empty()
     }
@@ -371,10 +371,14 @@ impl Stored {
 
     /// The parameter's sizes and numbers from the tensor's.
     pub fn turn<T: Copy>(&self, sizes: &[usize], numbers: Vec<T>) -> (Vec<usize>, Vec<T>) {
-        let (turned, numbers) = permute(sizes, numbers, &self.perm);
-        let kept = self.perm.iter().zip(turned);
-        let kept = kept.filter(|(axis, _)| !self.dropped.contains(axis));
-        (kept.map(|(_, size)| size).collect(), numbers)
+        let (_, numbers) = permute(sizes, numbers, &self.perm);
+        (self.turned_sizes(sizes), numbers)
+    }
+
+    /// The parameter's sizes from the tensor's.
+    pub fn turned_sizes(&self, sizes: &[usize]) -> Vec<usize> {
+        let kept = self.perm.iter().filter(|axis| !self.dropped.contains(axis));
+        kept.map(|axis| sizes[*axis]).collect()
     }
 
     /// The tensor's sizes and numbers from the parameter's: [`Stored::turn`] backwards.
@@ -383,7 +387,7 @@ impl Stored {
     }
 
     /// The tensor's sizes from the parameter's.
-    pub(crate) fn sizes_back(&self, sizes: &[usize]) -> Vec<usize> {
+    pub fn sizes_back(&self, sizes: &[usize]) -> Vec<usize> {
         let full = self.with_dropped(sizes);
         self.inverse().iter().map(|axis| full[*axis]).collect()
     }

@@ -1,0 +1,93 @@
+//! Stretches of stored numbers copied, converted and multiplied: what growing a parameter does.
+
+use crate::Real;
+use crate::lanes::vectorized;
+
+/// A single float as files have it: little-endian bytes at any address.
+pub type Word = [u8; 4];
+
+/// A number that can be read, and computed with in another precision.
+pub trait Number: Copy + Send + Sync {
+    /// Its value, rounded if `T` is narrower.
+    fn value<T: Real>(self) -> T;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn value<T: Real>(self) -> T {
+        T::from_f64(f64::from(self))
+    }
+}
+
+impl Number for f64 {
+    #[inline(always)]
+    fn value<T: Real>(self) -> T {
+        T::from_f64(self)
+    }
+}
+
+impl Number for Word {
+    #[inline(always)]
+    fn value<T: Real>(self) -> T {
+        T::from_f64(f64::from(f32::from_le_bytes(self)))
+    }
+}
+
+/// `to[i] = from[i] · f₁ · f₂ …`, rounded after each factor.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn scale<S: Number, T: Real>(from: &[S], factors: &[T], to: &mut [T]) {
+    assert_eq!(from.len(), to.len());
+    vectorized(
+        #[inline(always)]
+        || {
+            let pairs = to.iter_mut().zip(from);
+            match *factors {
+                [] => pairs.for_each(|(to, x)| *to = x.value()),
+                [a] => pairs.for_each(|(to, x)| *to = x.value::<T>() * a),
+                [a, b] => pairs.for_each(|(to, x)| *to = x.value::<T>() * a * b),
+                _ => pairs.for_each(|(to, x)| {
+                    *to = x.value();
+                    factors.iter().for_each(|factor| *to *= *factor);
+                }),
+            }
+        },
+    );
+}
+
+/// `to[i] = from[i] · f₁ · f₂ … · own[i]`, rounded after each factor.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn scale_each<S: Number, T: Real>(from: &[S], factors: &[T], own: &[T], to: &mut [T]) {
+    assert!(from.len() == to.len() && own.len() == to.len());
+    vectorized(
+        #[inline(always)]
+        || {
+            let each = to.iter_mut().zip(from.iter().zip(own));
+            match *factors {
+                [] => each.for_each(|(to, (x, own))| *to = x.value::<T>() * *own),
+                [a] => each.for_each(|(to, (x, own))| *to = x.value::<T>() * a * *own),
+                _ => each.for_each(|(to, (x, own))| {
+                    *to = x.value();
+                    factors.iter().for_each(|factor| *to *= *factor);
+                    *to *= *own;
+                }),
+            }
+        },
+    );
+}
+
+/// `to[i] = from[at[i]] · f₁ · f₂ … · own[i]`, rounded after each factor.
+///
+/// # Panics
+/// If the slices but `from` differ in length, or a place is not in `from`.
+pub fn gather<S: Number, T: Real>(from: &[S], at: &[u32], factors: &[T], own: &[T], to: &mut [T]) {
+    assert!(at.len() == to.len() && own.len() == to.len());
+    for ((to, at), own) in to.iter_mut().zip(at).zip(own) {
+        *to = from[*at as usize].value();
+        factors.iter().for_each(|factor| *to *= *factor);
+        *to *= *own;
+    }
+}
