@@ -14,6 +14,7 @@ mod parting;
 mod plan_file;
 mod random_graph;
 mod regressions;
+mod sequences;
 mod sizes;
 mod spaces;
 mod streaming;
