@@ -2,6 +2,8 @@
 
     python make_sequence_fixtures.py DIRECTORY
 
+and what onnxruntime computes with those that are not quantised, in `sequences.txt`.
+
 Recurrent layers as both of PyTorch's exporters write them, attention as its newer one writes it for
 operator set 23, attention and rotary positions with all that their operators offer, and a network that
 onnxruntime quantised in both of its ways.
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy
 import onnx
+import onnxruntime
 import torch
 from make_onnx_fixtures import forget_the_machine
 from onnx import TensorProto, helper, numpy_helper
@@ -144,6 +147,17 @@ def newer(model, example, path, opset):
     forget_the_machine(str(path))
 
 
+def expected(path, steps=11):
+    """The outputs for one sample of `sin(i)`, and of positions `i % 9`."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    fed = {}
+    for value in session.get_inputs():
+        shape = [{"N": 1, "T": steps}.get(size, size) for size in value.shape]
+        count = numpy.arange(numpy.prod(shape)).reshape(shape)
+        fed[value.name] = numpy.sin(count).astype(numpy.float32) if "float" in value.type else count % 9
+    return session.run(None, fed)[0].ravel()
+
+
 def main():
     folder = Path(sys.argv[1])
     torch.manual_seed(0)
@@ -156,6 +170,9 @@ def main():
     newer(Attention().eval(), torch.randn(2, 5, 8), folder / "attention-dynamo.onnx", 23)
     onnx.save(heads(), str(folder / "heads.onnx"))
     quantized(folder)
+    plain = sorted(path for path in folder.glob("*.onnx") if "quantized" not in path.name)
+    lines = (f"{path.name} " + " ".join(f"{x:.7g}" for x in expected(path)) for path in plain)
+    (folder / "sequences.txt").write_text("".join(f"{line}\n" for line in lines))
 
 
 if __name__ == "__main__":

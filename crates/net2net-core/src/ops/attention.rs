@@ -30,6 +30,9 @@ pub struct Attention {
     pub boolean_mask: bool,
 }
 
+/// The most scores of one sample: all of them are in memory at once.
+const MAX_SCORES: usize = 1 << 31;
+
 /// The sizes of all operands.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
@@ -93,6 +96,12 @@ impl Attention {
 }
 
 impl Sizes {
+    /// The place in a mask of the first key of a row of the scores.
+    fn mask_row(&self, strides: &[usize; 4], head: usize, query: usize) -> usize {
+        let all = self.heads * self.group;
+        strides[0] * (head / all) + strides[1] * (head % all) + strides[2] * query
+    }
+
     /// The shape of the scores.
     fn scores(&self) -> [Extent; 4] {
         let heads = Extent::Fixed(self.heads * self.group);
@@ -157,6 +166,9 @@ impl Operator for Attention {
             ));
         }
         let sizes = self.sizes(inputs)?;
+        if Shape::new(sizes.scores()).elements(1) > MAX_SCORES {
+            return Err("it has more than 2^31 scores for a sample".to_owned());
+        }
         if let Some(mask) = inputs.get(3) {
             let scores = sizes.scores();
             let fits =
@@ -371,13 +383,7 @@ impl<T: Real> AttentionKernel<T> {
         (0..all).map(move |head| (head, head / group))
     }
 
-    /// The place in the mask of the first key of a row of the scores.
-    fn mask_row(&self, strides: &[usize; 4], head: usize, query: usize) -> usize {
-        let all = self.sizes.heads * self.sizes.group;
-        strides[0] * (head / all) + strides[1] * (head % all) + strides[2] * query
-    }
-
-    /// Bends, masks and normalises the scores of one head.
+    /// Scales, bends and masks the scores of one head.
     fn weigh(&mut self, head: usize, mask: Option<&[T]>) {
         let (queries, keys) = (self.sizes.queries, self.sizes.keys);
         let nothing = T::neg_infinity();
@@ -392,9 +398,7 @@ impl<T: Real> AttentionKernel<T> {
                 }
             }
             if let (Some(strides), Some(mask)) = (&self.mask, mask) {
-                let all = self.sizes.heads * self.sizes.group;
-                let first = strides[0] * (head / all) + strides[1] * (head % all);
-                let first = first + strides[2] * query;
+                let first = self.sizes.mask_row(strides, head, query);
                 for (key, x) in row.iter_mut().enumerate() {
                     let said = mask[first + strides[3] * key];
                     match self.boolean_mask {
@@ -417,7 +421,7 @@ impl<T: Real> AttentionKernel<T> {
         let (queries, keys) = (self.sizes.queries, self.sizes.keys);
         if let (Some(strides), Some(dmask)) = (&self.mask, dmask) {
             for (query, row) in slopes.chunks_exact(keys).enumerate() {
-                let first = self.mask_row(strides, head, query);
+                let first = self.sizes.mask_row(strides, head, query);
                 for (key, slope) in row.iter().enumerate() {
                     dmask[first + strides[3] * key] += *slope;
                 }
@@ -571,5 +575,23 @@ impl<T: Real> Kernel<T> for AttentionKernel<T> {
         if let Some(Some(gradient)) = pass.input_gradients.get_mut(3) {
             gradient.put(&dmask);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_that_fit_no_memory_are_refused() {
+        let shape = Shape::batched(&[1, 1 << 20, 4]);
+        let error = Attention::default().infer(&[&shape; 3]).unwrap_err();
+        assert!(error.contains("2^31 scores"), "{error}");
+        let other = Shape::batched(&[1, 4, 3]);
+        assert!(
+            Attention::default()
+                .infer(&[&shape, &other, &other])
+                .is_err()
+        );
     }
 }

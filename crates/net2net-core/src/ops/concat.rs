@@ -31,7 +31,7 @@ impl Operator for Concat {
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
         Ok(Concat {
-            axis: attributes.size("axis", 1, 1)?,
+            axis: attributes.size("axis", 1, 0)?,
         })
     }
 
@@ -49,9 +49,6 @@ impl Operator for Concat {
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Vec<Shape>, String> {
         let first = inputs[0].extents();
-        if self.axis == 0 {
-            return Err("the outermost axis cannot be concatenated".to_owned());
-        }
         let mut total = 0usize;
         for shape in inputs {
             let same_elsewhere = shape.rank() == first.len()

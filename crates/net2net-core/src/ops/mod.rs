@@ -12,6 +12,7 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod dropout;
+mod einsum;
 mod expand;
 mod gather;
 mod gemm;
@@ -49,6 +50,7 @@ pub use concat::Concat;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
 pub use dropout::Dropout;
+pub use einsum::Einsum;
 pub use expand::{Expand, Tile};
 pub use gather::Gather;
 pub use gemm::Gemm;
@@ -236,7 +238,7 @@ operators! {
     ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL2, GlobalMaxPool,
     LogSoftmax, LpNormalization,
     Transpose, Slice, Split, Take, Pad, Expand, Tile, Gather, DepthToSpace, SpaceToDepth, Resize,
-    Attention, RotaryEmbedding, Lstm, Gru, Rnn,
+    Attention, RotaryEmbedding, Lstm, Gru, Rnn, Einsum,
 }
 
 /// One line of the operator table.

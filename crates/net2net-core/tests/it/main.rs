@@ -15,6 +15,7 @@ mod parting;
 mod plan_file;
 mod random_graph;
 mod regressions;
+mod sequences;
 mod sizes;
 mod spaces;
 mod streaming;

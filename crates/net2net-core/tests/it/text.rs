@@ -314,7 +314,12 @@ fn what_is_not_a_graph_is_an_error_with_its_line() {
             4,
             "cannot be concatenated",
         ),
-        (head, "node y [N, 4] = Concat(x; axis=0)\n", 4, "between 1"),
+        (
+            head,
+            "node y [N, 4] = Concat(x; axis=0)\n",
+            4,
+            "cannot be concatenated",
+        ),
         (
             image,
             "node y [N, 3, 2, 2] = Conv(x, w; strides=[0, 1])\n",

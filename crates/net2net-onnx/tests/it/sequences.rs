@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use net2net_core::dims::Spaces;
+use net2net_core::engine::evaluate;
 use net2net_core::ops::Op;
+use net2net_core::weights::Weights;
+use net2net_kernels::Context;
 use net2net_onnx::proto::{AttributeProto, NodeProto};
 use net2net_onnx::{Document, Imported};
 
@@ -53,6 +56,51 @@ fn recurrent_layers_of_pytorch_grow_inside() {
     for name in ["recurrent-torchscript.onnx", "recurrent-dynamo.onnx"] {
         grow(&fixture(name), &deeper());
         grow(&fixture(name), &both());
+    }
+}
+
+/// What onnxruntime computed, and what the engine does with the same numbers.
+#[test]
+fn layers_compute_what_onnxruntime_computes() {
+    let golden = std::fs::read_to_string(fixture("sequences.txt")).unwrap();
+    assert_eq!(golden.lines().count(), 4);
+    for line in golden.lines() {
+        let (name, numbers) = line.split_once(' ').unwrap();
+        let expected: Vec<f64> = numbers.split(' ').map(|x| x.parse().unwrap()).collect();
+        let document = Document::open(&fixture(name)).unwrap();
+        let imported = Imported::read(&document).unwrap();
+        let weights: Weights<f64> = imported.weights(&document).unwrap();
+        let fed: Vec<Vec<f64>> = imported
+            .graph
+            .inputs()
+            .iter()
+            .map(|id| fed(&imported.graph.get(*id).shape.at(1)))
+            .collect();
+        let fed: Vec<&[f64]> = fed.iter().map(Vec::as_slice).collect();
+        let mut cx = Context::new(1).unwrap();
+        let found = evaluate(&mut cx, &imported.graph, &weights, 1, &fed).unwrap();
+        assert_eq!(found[0].len(), expected.len(), "{name}");
+        for (found, expected) in found[0].iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 5e-6 * (1.0 + expected.abs()),
+                "{name}: {found} is not {expected}"
+            );
+        }
+    }
+}
+
+/// `sin(i)` as the engine takes sequences, their features outermost; positions for a matrix.
+fn fed(sizes: &[usize]) -> Vec<f64> {
+    match *sizes {
+        [n, t, i] => {
+            let at = |row: usize| (row / (t * i), row / t % i, row % t);
+            let places = (0..n * t * i).map(at);
+            let sine = |(n, i_at, t_at): (usize, usize, usize)| ((n * t + t_at) * i + i_at) as f64;
+            places.map(|place| sine(place).sin()).collect()
+        }
+        _ => (0..sizes.iter().product())
+            .map(|at: usize| (at % 9) as f64)
+            .collect(),
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod onnxruntime;
+mod quantized;
 
 mod growing;
 mod state;

@@ -1,9 +1,9 @@
-//! Cases: recurrent layers, attention, and rotary positions.
+//! Cases: recurrent layers, attention, rotary positions, and products over named axes.
 
 use net2net_core::graph::ValueId;
 use net2net_core::ops::{
-    Attention, Cos, Greater, Gru, Lstm, MatMul, Op, Recurrence, Reshape, Rnn, RotaryEmbedding, Sin,
-    Tanh, Ways,
+    Attention, Cos, Einsum, Greater, Gru, Lstm, MatMul, Op, Recurrence, Reshape, Rnn,
+    RotaryEmbedding, Sin, Tanh, Ways,
 };
 
 use super::{Build, Builder};
@@ -12,6 +12,7 @@ pub(super) fn cases() -> Vec<(&'static str, Build)> {
     let mut all = recurrent();
     all.extend(attention());
     all.extend(rotary());
+    all.extend(einsum());
     all
 }
 
@@ -221,5 +222,37 @@ fn rotary() -> Vec<(&'static str, Build)> {
     vec![
         ("rotary", turn(whole, &[2, 6, 4], &[6, 2], false)),
         ("rotary, a part", turn(part, &[4, 12], &[1, 4, 2], true)),
+    ]
+}
+
+fn product(
+    equation: &'static str,
+    a: &'static [usize],
+    b_sizes: &'static [usize],
+    first: bool,
+) -> Build {
+    Box::new(move |b, x| {
+        let op = Einsum::new(equation).unwrap();
+        let (x, w) = (reshaped(b, x, a), b.parameter(b_sizes));
+        b.node(op, &if first { [w, x] } else { [x, w] })
+    })
+}
+
+fn einsum() -> Vec<(&'static str, Build)> {
+    let two = |b: &mut Builder, x: ValueId| {
+        let y = b.node(Tanh, &[x]);
+        let op = Einsum::new("nihk,njhk->nhij").unwrap();
+        b.node(op, &[x, y])
+    };
+    vec![
+        (
+            "einsum",
+            product("nid,hdk->nihk", &[6, 8], &[2, 8, 3], false),
+        ),
+        (
+            "einsum, turned",
+            product("hk,nikh->nki", &[4, 3, 4], &[4, 3], true),
+        ),
+        ("einsum of two", Box::new(two)),
     ]
 }

@@ -1,18 +1,20 @@
-//! Blocks that read the pixels of an image one after another: recurrent layers and attention.
+//! Blocks that read the pixels of an image one after another: recurrent layers and attention; and
+//! products over named axes.
 
 use net2net_core::graph::ValueId;
 use net2net_core::ops::{
-    Add, Attention, Flatten, GlobalAveragePool, Greater, Gru, Lstm, Op, Recurrence, Reshape, Rnn,
-    RotaryEmbedding, Transpose, Ways,
+    Add, Attention, Einsum, Flatten, GlobalAveragePool, Greater, Gru, Lstm, Op, Recurrence,
+    Reshape, Rnn, RotaryEmbedding, Transpose, Ways,
 };
 
 use super::Maker;
 
 impl Maker {
     pub(super) fn sequence(&mut self, x: ValueId) -> ValueId {
-        match self.chance(0.5) {
-            true => self.recurrent(x),
-            false => self.attention(x),
+        match self.below(5) {
+            0 | 1 => self.recurrent(x),
+            2 | 3 => self.attention(x),
+            _ => self.product(x),
         }
     }
 
@@ -24,6 +26,25 @@ impl Maker {
     fn in_order(&mut self, x: ValueId, perm: &[usize]) -> ValueId {
         let perm = perm.to_vec();
         self.node(Transpose { perm }, &[x])
+    }
+
+    /// A product over named axes with a parameter, or of two values.
+    fn product(&mut self, x: ValueId) -> ValueId {
+        let [c, h, w] = self.sizes(x)[..] else {
+            unreachable!()
+        };
+        let out = self.channels();
+        let (equation, other) = match self.below(4) {
+            0 => ("nchw,co->nohw", self.parameter("weight", &[c, out])),
+            1 => ("ochw,nchw->nohw", self.parameter("weight", &[out, c, h, w])),
+            2 => ("nchw,wx->nchx", self.parameter("weight", &[w, out])),
+            _ => ("nchw,nchw->nchw", self.layer(x, c)),
+        };
+        let inputs = match equation.starts_with('o') {
+            true => [other, x],
+            false => [x, other],
+        };
+        self.node(Einsum::new(equation).unwrap(), &inputs)
     }
 
     fn recurrent(&mut self, x: ValueId) -> ValueId {
