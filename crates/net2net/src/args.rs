@@ -113,11 +113,28 @@ Examples:
   net2net compare my.toml
   net2net compare --resume --out runs/three   after an interruption";
 
-/// Write summary.json and report.html of a finished comparison again, from comparison.json.
+/// Write summary.json and report.html of finished comparisons again, from comparison.json.
+///
+/// Of several directories one page is written beside them that has all of their growths in a table,
+/// with links to their own pages.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// The directory of the comparison
-    pub(crate) directory: PathBuf,
+    /// The directories of the comparisons
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) directories: Vec<PathBuf>,
+    /// Where the page of several comparisons goes
+    #[arg(long, value_name = "FILE", default_value = "net2net-report.html")]
+    pub(crate) out: PathBuf,
+    /// Also write each plot as SVG into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Also write each plot as PNG into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) png: Option<PathBuf>,
+    /// Also write the metrics as TensorBoard event files into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) tensorboard: Option<PathBuf>,
     /// Print the summary as JSON instead of the table
     #[arg(long)]
     pub(crate) json: bool,
@@ -165,10 +182,16 @@ pub(crate) struct DataInspectArgs {
     pub(crate) labels: Option<String>,
 }
 
+
 const DATA_EXAMPLES: &str = "\
 Examples:
   net2net data inspect images/
   net2net data inspect cifar-10-binary.tar.gz --html look.html";
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  net2net report runs/compare-1 --png plots
+  net2net report runs/factor-* --out factors.html
+  net2net report runs/compare-1 --tensorboard logs && tensorboard --logdir logs";
 
 /// Show a model's layers, shapes and costs, and each space of channels that belong together: its
 /// size, what it touches, and why it cannot grow if it cannot.

@@ -9,7 +9,9 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started};
 use net2net_lab::data::SourceOptions;
 use net2net_lab::report::speedup::Measure;
-use net2net_lab::report::{Summary, speedup_table, verdict};
+use net2net_lab::report::{
+    Export, Summary, export, overview, speedup_table, verdict, write_together,
+};
 
 use crate::args::{CompareArgs, ReportArgs};
 use crate::machine;
@@ -81,12 +83,88 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
     }
 }
 
-/// Writes a report again.
+/// Writes reports again, one page of several, and what else is asked for.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
-    let (_, summary) = lab::rerender(&args.directory)
-        .with_context(|| format!("{} holds no finished comparison", args.directory.display()))?;
-    print_results(&summary, &args.directory, args.json)?;
+    let mut read = Vec::new();
+    for directory in &args.directories {
+        let (comparison, summary) = lab::rerender(directory)
+            .with_context(|| format!("{} holds no finished comparison", directory.display()))?;
+        read.push((directory, comparison, summary));
+    }
+    let several = read.len() > 1;
+    for (directory, comparison, _) in &read {
+        for (folder, what) in [
+            (&args.svg, Export::Svg),
+            (&args.png, Export::Png),
+            (&args.tensorboard, Export::TensorBoard),
+        ] {
+            if let Some(folder) = folder {
+                // Comparisons have files of the same names.
+                let into = match several {
+                    true => folder.join(directory.file_name().unwrap_or_default()),
+                    false => folder.clone(),
+                };
+                let files = export(&into, comparison, what)?;
+                eprintln!("{}: {} files", into.display(), files.len());
+            }
+        }
+    }
+    if !several {
+        for (directory, _, summary) in &read {
+            print_results(summary, directory, args.json)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let names: Vec<String> = read
+        .iter()
+        .map(|(dir, ..)| dir.display().to_string())
+        .collect();
+    let pages = read
+        .iter()
+        .map(|(directory, ..)| link(&args.out, directory))
+        .collect::<Result<Vec<String>>>()?;
+    let named = names.iter().zip(&pages).zip(&read);
+    let together: Vec<_> = named
+        .map(|((name, page), (_, comparison, summary))| {
+            (name.as_str(), page.as_str(), comparison, summary)
+        })
+        .collect();
+    write_together(&args.out, &together)?;
+    if args.json {
+        let summaries: Vec<&Summary> = read.iter().map(|(.., summary)| summary).collect();
+        println!("{}", serde_json::to_string_pretty(&summaries)?);
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<_> = together
+        .iter()
+        .map(|(name, _, comparison, summary)| (*name, *comparison, *summary))
+        .collect();
+    println!("{}", drawn(overview(&rows)));
+    println!("\nreport: {}", args.out.display());
     Ok(Exit::Done)
+}
+
+/// The address of a comparison's page as seen from another page: relative where both are below the
+/// same folder, so that all can be moved together.
+fn link(from: &Path, directory: &Path) -> Result<String> {
+    let folder = match from.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let whole = |path: &Path| {
+        std::path::absolute(path).with_context(|| format!("{} has no address", path.display()))
+    };
+    let page = whole(directory)?.join("report.html");
+    let folder = whole(folder)?;
+    let shared = page
+        .components()
+        .zip(folder.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = folder.components().skip(shared).map(|_| "..".to_owned());
+    let down = page.components().skip(shared);
+    let down = down.map(|part| part.as_os_str().to_string_lossy().into_owned());
+    Ok(up.chain(down).collect::<Vec<String>>().join("/"))
 }
 
 /// The spec of a file, with the flags that change it; `None` where nothing was stated.
@@ -186,24 +264,30 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
     }
     for growth in &summary.growths {
         let rows = speedup_table(summary, growth, Measure::Seconds);
-        let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(rows.header)
-            .add_rows(rows.rows);
-        if table.width().is_none_or(|columns| columns > WIDEST_TABLE) {
-            table.set_width(WIDEST_TABLE);
-        }
-        if let Some(ways) = table.column_mut(0) {
-            ways.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        let table = drawn(rows);
         println!("\n{}\n{table}", growth.name);
         println!("{}", verdict(summary, growth).sentence);
     }
     println!("\nreport: {}", directory.join("report.html").display());
     Ok(())
+}
+
+/// A table for the terminal.
+fn drawn(rows: net2net_lab::report::Table) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(rows.header)
+        .add_rows(rows.rows);
+    if table.width().is_none_or(|columns| columns > WIDEST_TABLE) {
+        table.set_width(WIDEST_TABLE);
+    }
+    if let Some(ways) = table.column_mut(0) {
+        ways.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }

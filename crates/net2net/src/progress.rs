@@ -71,8 +71,10 @@ fn style(template: &str) -> ProgressStyle {
 
 fn status(progress: Progress<'_>) -> String {
     let last = progress.last;
-    let accuracy = last.map_or(String::new(), |metric| {
-        format!("accuracy {:.1} %", 100.0 * metric.validation_accuracy)
+    // A run that learns hints has no accuracy.
+    let accuracy = last.map_or(String::new(), |metric| match metric.validation_accuracy {
+        accuracy if accuracy.is_nan() => format!("loss {:.4}", metric.validation_loss),
+        accuracy => format!("accuracy {:.1} %", 100.0 * accuracy),
     });
     let rate = last
         .filter(|metric| metric.seconds > 0.0)
@@ -131,12 +133,16 @@ impl Observer for Screen {
     fn finished(&mut self, record: &RunRecord, found: bool) {
         self.ended += 1;
         let last = record.metrics.last();
-        self.before += last.map_or(0, |metric| metric.step);
-        let accuracy = last.map_or(f64::NAN, |metric| 100.0 * metric.validation_accuracy);
+        let steps = last.zip(record.metrics.first());
+        self.before += steps.map_or(0, |(last, first)| last.step - first.step);
+        let result = last.map_or(String::new(), |metric| match metric.validation_accuracy {
+            accuracy if accuracy.is_nan() => format!("loss {:.4}", metric.validation_loss),
+            accuracy => format!("{:6.2} %", 100.0 * accuracy),
+        });
         let seconds = last.map_or(0.0, |metric| metric.seconds);
         let how = if found { " (found finished)" } else { "" };
         self.line(&format!(
-            "{:<28} {accuracy:6.2} %  in {seconds:.1} s{how}",
+            "{:<28} {result}  in {seconds:.1} s{how}",
             record.id
         ));
         if let Some(reason) = &record.diverged {

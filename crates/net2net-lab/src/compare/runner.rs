@@ -35,7 +35,9 @@ use super::baseline::Baseline;
 use super::directory::COMPARISON_FILE;
 use super::error::CompareError;
 use super::spec::{GrowthSpec, Spec, StudentSpec};
-use crate::report::{Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report};
+use crate::report::{
+    Architecture, Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report,
+};
 use crate::train::{
     Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Observer, Outcome, Recipe, TRUNK_FILE,
     TrainingData, run,
@@ -124,8 +126,8 @@ pub fn compare(
         stop,
         watcher,
     };
-    runner.rehearse(&teacher)?;
-    runner.announce();
+    let students = runner.rehearse(&teacher)?;
+    runner.announce(&students);
     for seed in &spec.seeds {
         if !runner.seed(*seed, &teacher, &mut comparison)? {
             return Ok(Ended::Interrupted);
@@ -197,20 +199,23 @@ pub(super) struct Trained {
 impl Runner<'_> {
     /// Plans every growth on the untrained teacher, so that what cannot grow is said before
     /// minutes of training: spaces and layers do not depend on the weights.
-    fn rehearse(&self, teacher: &Graph) -> Result<(), CompareError> {
+    ///
+    /// Returns the architecture that each growth makes.
+    fn rehearse(&self, teacher: &Graph) -> Result<Vec<Architecture>, CompareError> {
         let mut cx = self.context()?;
         let weights: Weights<f32> = initialize(teacher, 0);
         let train = &self.data.splits.train;
         let images = train.batch_f32(&[0], &self.data.normalization)?;
+        let mut students = Vec::with_capacity(self.spec.growth.len());
         for growth in &self.spec.growth {
-            request(&mut cx, teacher, &weights, &growth.grow, 0, 1, &[&images]).map_err(
-                |source| CompareError::Request {
+            let (_, grown) = request(&mut cx, teacher, &weights, &growth.grow, 0, 1, &[&images])
+                .map_err(|source| CompareError::Request {
                     growth: growth.name.clone(),
                     source,
-                },
-            )?;
+                })?;
+            students.push(architecture(grown.graph()));
         }
-        Ok(())
+        Ok(students)
     }
 
     fn context(&self) -> Result<Context<f32>, CompareError> {
@@ -223,7 +228,7 @@ impl Runner<'_> {
     }
 
     /// Counts the runs and steps ahead, for the remaining time.
-    fn announce(&mut self) {
+    fn announce(&mut self, architectures: &[Architecture]) {
         let images = self.data.splits.train.len();
         let steps = |recipe: &crate::train::Recipe| {
             recipe.steps((images / recipe.batch.min(images)).max(1))
@@ -234,15 +239,25 @@ impl Runner<'_> {
             runs += 1;
             total += steps(&self.spec.student.recipe);
         }
-        for growth in &self.spec.growth {
+        let mut with_scratch: Vec<&Architecture> = Vec::new();
+        for (growth, architecture) in self.spec.growth.iter().zip(architectures) {
             let student = self.spec.student.of(growth);
             runs += 1;
             total += steps(&student.recipe);
-            for baseline in student
-                .baselines
-                .iter()
-                .filter(|b| **b != Baseline::Continued)
-            {
+            for baseline in &student.baselines {
+                match baseline {
+                    Baseline::Continued => continue,
+                    Baseline::Scratch if with_scratch.contains(&architecture) => continue,
+                    Baseline::Scratch => with_scratch.push(architecture),
+                    Baseline::Hinted(hints) => {
+                        runs += 1;
+                        total += steps(&Recipe {
+                            epochs: hints.epochs,
+                            ..student.scratch().clone()
+                        });
+                    }
+                    _ => {}
+                }
                 runs += 1;
                 total += match baseline.is_fresh() {
                     true => steps(student.scratch()),
@@ -320,6 +335,7 @@ impl Runner<'_> {
             recipe,
             lesson: Lesson::Labels,
             before: Cost::default(),
+            copies: Vec::new(),
             threads: self.options.threads,
         }
     }

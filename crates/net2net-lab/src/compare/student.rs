@@ -14,7 +14,7 @@ use super::runner::{Runner, Trained};
 use super::spec::{GrowthSpec, StudentSpec};
 use super::start::{Which, reinitialize};
 use crate::report::{Comparison, Kind};
-use crate::train::{Cost, Job, Lesson, MODEL_FILE, Model, Recipe};
+use crate::train::{Cost, Job, Lesson, MODEL_FILE, Model, Recipe, incoming_copies};
 
 /// One growth of one seed.
 struct Grown<'a> {
@@ -50,6 +50,7 @@ impl Runner<'_> {
         let recipe = self.after_growth(&student, teacher);
         let mut job = self.student(&grown, Kind::Net2net, recipe);
         job.weights = weights.clone();
+        job.copies = incoming_copies(growth);
         job.optimizer = student.moments.grow(growth, &teacher.optimizer)?;
         if !self.run(job, comparison)? {
             return Ok(false);
@@ -179,6 +180,7 @@ impl Runner<'_> {
         let (plan, growth) = self.plan(grown.seed, grown.spec, &noisy, grown.teacher, &path)?;
         self.keep_plan(&plan, &path)?;
         job.weights = growth.weights(&grown.teacher.weights)?;
+        job.copies = incoming_copies(&growth);
         job.recipe.learning_rate = self.spec.teacher.recipe.learning_rate * settings.rate;
         job.recipe.warmup_epochs = 0.0;
         Ok(())

@@ -4,22 +4,27 @@
 //! figures into words; [`plot`] draws the curves; [`write_report`] leaves the files.
 
 pub(crate) mod escape;
+pub mod events;
 pub mod format;
 pub mod html;
+pub mod overview;
 pub mod plot;
 pub mod record;
+pub mod significance;
 pub mod speedup;
 pub mod summary;
 pub mod table;
 pub mod verdict;
 pub mod write;
 
-pub use html::render;
+pub use events::events;
+pub use html::{render, render_together};
+pub use overview::overview;
 pub use record::{
     Architecture, Comparison, Evidence, GrowthRecord, Kind, LayerRow, Metric, OutputEvidence,
     RunRecord,
 };
 pub use summary::{Summary, summarize};
-pub use table::{Table, seed_table, speedup_table};
+pub use table::{Table, difference_table, seed_table, speedup_table};
 pub use verdict::{Verdict, verdict};
-pub use write::{ReportError, write_report};
+pub use write::{Export, ReportError, export, write_report, write_together};

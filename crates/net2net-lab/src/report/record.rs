@@ -191,6 +191,9 @@ pub struct Metric {
     /// Share of the validation data classified correctly, 0 to 1.
     #[serde(deserialize_with = "null_as_nan")]
     pub validation_accuracy: f64,
+    /// How far apart the copies of a grown network are: see [`crate::train::apart`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<f64>,
 }
 
 /// JSON has no NaN and serde_json writes null for it; a diverged run must still be readable.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::record::{Comparison, Kind, RunRecord};
+use super::significance::Difference;
 use super::speedup::{Median, SeedSpeedup};
 
 /// Every figure of a comparison.
@@ -60,6 +61,17 @@ pub struct GrowthSummary {
     pub scratch_of: String,
     /// One entry a kind that ran, in the order of [`Kind::STUDENTS`].
     pub students: Vec<StudentSummary>,
+    /// Net2Net's final accuracy minus that of every other kind that ran, seed by seed.
+    pub differences: Vec<KindDifference>,
+}
+
+/// Net2Net against one other kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KindDifference {
+    /// The other kind.
+    pub kind: Kind,
+    /// Of final accuracies, 0 to 1.
+    pub accuracy: Difference,
 }
 
 impl GrowthSummary {
@@ -144,6 +156,18 @@ fn summarize_growth(comparison: &Comparison, growth: &str) -> GrowthSummary {
         name: growth.to_owned(),
         scratch_of: comparison.scratch_of(growth).to_owned(),
         students: students.collect(),
+        differences: Kind::ALL
+            .into_iter()
+            .filter(|kind| *kind != Kind::Net2net)
+            .filter_map(|kind| {
+                let pairs = comparison.seeds.iter().filter_map(|&seed| {
+                    let end = |kind| comparison.run(growth, kind, seed).and_then(level);
+                    Some((end(Kind::Net2net)?, end(kind)?))
+                });
+                let accuracy = Difference::of(&pairs.collect::<Vec<_>>())?;
+                Some(KindDifference { kind, accuracy })
+            })
+            .collect(),
     }
 }
 
@@ -169,7 +193,7 @@ fn race(comparison: &Comparison, growth: &str, kind: Kind, pace: Kind) -> Race {
 }
 
 /// The level that a run sets; a diverged run sets none, since beating it would mean nothing.
-fn level(run: &RunRecord) -> Option<f64> {
+pub(super) fn level(run: &RunRecord) -> Option<f64> {
     let accuracy = run.metrics.last()?.validation_accuracy;
     (run.diverged.is_none() && accuracy.is_finite()).then_some(accuracy)
 }

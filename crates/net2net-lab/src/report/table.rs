@@ -2,6 +2,7 @@
 
 use super::format::{NONE, counted, duration, percent, percent_spread, si, times};
 use super::record::Kind;
+use super::significance::Difference;
 use super::speedup::{Arrival, Measure, Median};
 use super::summary::{GrowthSummary, RunSummary, Summary};
 use super::verdict::Outcome;
@@ -98,6 +99,43 @@ pub fn seed_table(growth: &GrowthSummary) -> Table {
         }
     }
     table
+}
+
+/// Net2Net's final accuracy minus that of every other way, with Student's paired t test over seeds.
+#[must_use]
+pub fn difference_table(growth: &GrowthSummary) -> Table {
+    let mut table = Table::new(["Net2Net minus", "Points", "95 % interval", "p", "Seeds"]);
+    for one in &growth.differences {
+        let mut row = vec![one.kind.label().to_owned()];
+        row.extend(difference_cells(&one.accuracy));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Mean, interval, p value and seeds of a difference of accuracies.
+pub(super) fn difference_cells(difference: &Difference) -> [String; 4] {
+    let points = |share: f64| format!("{:+.2}", 100.0 * share);
+    let interval = difference.margin.map(|margin| {
+        let (low, high) = (difference.mean - margin, difference.mean + margin);
+        format!("{} to {}", points(low), points(high))
+    });
+    let none = || NONE.to_owned();
+    [
+        points(difference.mean),
+        interval.unwrap_or_else(none),
+        difference.p.map_or_else(none, p_value),
+        difference.seeds.to_string(),
+    ]
+}
+
+/// A probability with two significant digits; small ones as a bound.
+fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.001 => "< 0.001".to_owned(),
+        p if p < 0.1 => format!("{p:.3}"),
+        p => format!("{p:.2}"),
+    }
 }
 
 fn belongs(run: &RunSummary, kind: Kind, growth: &GrowthSummary) -> bool {

@@ -54,7 +54,7 @@ impl Outcome {
         self.rank() > other * EVEN
     }
 
-    fn in_words(self) -> String {
+    pub(super) fn in_words(self) -> String {
         match self {
             Self::Unknown => super::format::NONE.to_owned(),
             Self::Never => "never".to_owned(),

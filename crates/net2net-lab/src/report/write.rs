@@ -6,8 +6,9 @@ use std::{fs, io};
 use net2net_core::io::write_atomic;
 use thiserror::Error;
 
-use super::html::render;
-use super::plot::PlotError;
+use super::events::{EVENTS_FILE, events};
+use super::html::{render, render_together};
+use super::plot::{Figure, PlotError, PngError, png, standalone};
 use super::record::Comparison;
 use super::summary::{Summary, summarize};
 
@@ -24,6 +25,9 @@ pub enum ReportError {
     /// A curve could not be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// A curve could not be made into pixels.
+    #[error(transparent)]
+    Png(#[from] PngError),
     /// The figures could not be put into JSON.
     #[error("cannot write the figures as JSON")]
     Json(#[from] serde_json::Error),
@@ -59,4 +63,77 @@ pub fn write_report(dir: &Path, comparison: &Comparison) -> Result<Summary, Repo
         write_atomic(&path, text.as_bytes()).map_err(|source| ReportError::Io { path, source })?;
     }
     Ok(summary)
+}
+
+/// What else can be made of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// Each plot as `GROWTH-FIGURE.svg`.
+    Svg,
+    /// Each plot as `GROWTH-FIGURE.png`.
+    Png,
+    /// Each run's metrics as a TensorBoard event file in a folder of its own.
+    TensorBoard,
+}
+
+/// Writes a comparison's plots or event files into `dir`, which is made if need be, and returns
+/// their paths.
+///
+/// # Errors
+///
+/// If a plot cannot be drawn or a file cannot be written.
+pub fn export(
+    dir: &Path,
+    comparison: &Comparison,
+    what: Export,
+) -> Result<Vec<PathBuf>, ReportError> {
+    let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    match what {
+        Export::TensorBoard => {
+            let runs = comparison.runs.iter();
+            files.extend(runs.map(|run| (dir.join(&run.id).join(EVENTS_FILE), events(run))));
+        }
+        Export::Svg | Export::Png => {
+            for growth in &comparison.growths {
+                for figure in Figure::ALL {
+                    let Some(svg) = standalone(comparison, &growth.name, figure)? else {
+                        continue;
+                    };
+                    let name = format!("{}-{}", growth.name, figure.slug());
+                    files.push(match what {
+                        Export::Png => (dir.join(format!("{name}.png")), png(&svg)?),
+                        _ => (dir.join(format!("{name}.svg")), svg.into_bytes()),
+                    });
+                }
+            }
+        }
+    }
+    for (path, bytes) in &files {
+        put(path, bytes)?;
+    }
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+/// Writes one page of several comparisons; each has a name, the address of its own page as seen from
+/// this one, and its figures.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub fn write_together(
+    path: &Path,
+    comparisons: &[(&str, &str, &Comparison, &Summary)],
+) -> Result<(), ReportError> {
+    put(path, render_together(comparisons).as_bytes())
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    let fault = |source| ReportError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(fault)?;
+    }
+    write_atomic(path, bytes).map_err(fault)
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use net2net_core::apply::Copies;
 use net2net_core::engine::{Evaluation, OptimizerState, TrainError, Trainer, TrainerOptions};
 use net2net_core::graph::Graph;
 use net2net_core::io::{Checkpoint, IoError, write_atomic};
@@ -18,7 +19,7 @@ use net2net_core::weights::Weights;
 use thiserror::Error;
 
 use super::lesson::Class;
-use super::{Cost, Lesson, Recipe, RecipeError};
+use super::{Cost, Lesson, Recipe, RecipeError, apart};
 use crate::data::{DataError, ImageShape, Loader, Normalization, Splits};
 use crate::report::{Kind, Metric, RunRecord};
 
@@ -72,6 +73,8 @@ pub struct Job {
     pub lesson: Lesson,
     /// What was spent before on its weights alone, and counts as its own.
     pub before: Cost,
+    /// The copies whose parting is followed; none in most runs.
+    pub copies: Vec<Copies>,
     /// Threads.
     pub threads: usize,
     /// Where its files go.
@@ -439,6 +442,10 @@ impl<'a> Running<'a> {
             true => total.correct as f64 / samples,
             false => f64::NAN,
         };
+        let apart = match self.job.copies.is_empty() {
+            true => None,
+            false => apart(&self.job.copies, &self.trainer.weights()),
+        };
         let before = self.job.before;
         let metric = Metric {
             run: self.job.id.clone(),
@@ -451,6 +458,7 @@ impl<'a> Running<'a> {
             train_loss,
             validation_loss: total.loss / samples,
             validation_accuracy,
+            apart,
         };
         let path = self.job.directory.join(METRICS_FILE);
         let mut line = serde_json::to_vec(&metric).map_err(|source| RunError::Json {

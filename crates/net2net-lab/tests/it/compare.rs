@@ -45,7 +45,7 @@ fn options(directory: &Path) -> Options {
     }
 }
 
-fn complete(spec: &Spec, directory: &Path) -> (Comparison, Summary) {
+pub fn complete(spec: &Spec, directory: &Path) -> (Comparison, Summary) {
     let stop = AtomicBool::new(false);
     let mut watcher = Silent::new(&stop, None);
     match compare(spec, &options(directory), &stop, &mut watcher).unwrap() {

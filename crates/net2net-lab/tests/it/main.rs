@@ -3,8 +3,10 @@
 // Helpers of tests may fail as tests do.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod baselines;
 mod compare;
 mod data;
+mod experiments;
 mod models;
 mod report;
 mod silent;

@@ -51,6 +51,7 @@ fn job(directory: &Path, recipe: &str) -> Job {
         recipe,
         lesson: Lesson::Labels,
         before: Cost::default(),
+        copies: Vec::new(),
         threads: 2,
         directory: directory.to_owned(),
     }

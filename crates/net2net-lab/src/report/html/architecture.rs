@@ -1,7 +1,7 @@
 //! Both architectures, layer beside layer.
 
 use super::element;
-use crate::report::format::{NONE, counted, grouped, si};
+use crate::report::format::{NONE, counted, grouped, si, times};
 use crate::report::record::{Architecture, GrowthRecord, LayerRow};
 
 /// With more layers than this the table starts folded.
@@ -132,13 +132,27 @@ fn row(pair: &Pair<'_>) -> String {
         side(pair.after, |row| row.output_shape.clone()),
         side(pair.before, |row| grouped(row.parameters)),
         side(pair.after, |row| grouped(row.parameters)),
-        change.mark().to_owned(),
+        mark(pair, change),
     ];
     format!(
         "<tr class=\"{}\">{}</tr>\n",
         change.class(),
         element::cells(&cells)
     )
+}
+
+/// The change, with how many times the parameters there are.
+fn mark(pair: &Pair<'_>, change: Change) -> String {
+    let mark = change.mark();
+    match (pair.before, pair.after) {
+        (Some(before), Some(after))
+            if before.parameters > 0 && before.parameters < after.parameters =>
+        {
+            let ratio = after.parameters as f64 / before.parameters as f64;
+            format!("{mark}, {}", times(ratio))
+        }
+        _ => mark.to_owned(),
+    }
 }
 
 /// One text if both sides agree.

@@ -7,7 +7,7 @@ use crate::report::plot::{Figure, PlotError, legend, plot};
 use crate::report::record::{Comparison, GrowthRecord, Kind};
 use crate::report::speedup::Measure;
 use crate::report::summary::{GrowthSummary, Summary};
-use crate::report::table::{seed_table, speedup_table};
+use crate::report::table::{difference_table, seed_table, speedup_table};
 
 /// The section of a growth.
 pub fn section(
@@ -19,7 +19,7 @@ pub fn section(
     let (before, after) = (comparison.teacher.parameters, growth.student.parameters);
     Ok(format!(
         "<section class=\"growth\" id=\"{}\">\n<h2>{}</h2>\n<p class=\"lead\">{} → {} parameters ({}), {} → {} FLOPs per sample.</p>\n\
-         {}{}{}{}{}{}</section>\n",
+         {}{}{}{}{}{}{}</section>\n",
         element::id(&growth.name),
         escape(&element::capitalized(&growth.name)),
         si(before as f64),
@@ -28,6 +28,7 @@ pub fn section(
         si(comparison.teacher.flops_per_sample as f64),
         si(growth.student.flops_per_sample as f64),
         speedups(summary, figures),
+        differences(figures),
         curves(comparison, &growth.name)?,
         more(summary, figures),
         proof::part(growth),
@@ -47,6 +48,21 @@ fn speedups(summary: &Summary, growth: &GrowthSummary) -> String {
 fn speedups_in(measure: Measure, summary: &Summary, growth: &GrowthSummary) -> String {
     let label = format!("Speed-up of {} in {}", growth.name, measure.name());
     element::table(&speedup_table(summary, growth, measure), &label)
+}
+
+fn differences(growth: &GrowthSummary) -> String {
+    if growth.differences.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<h3>Final accuracy, seed by seed</h3>\n{}<p class=\"note\">Net2Net's final accuracy minus that of each other \
+         way, in percentage points. p is that of Student's paired t test over seeds: how often chance alone would make \
+         so large a difference.</p>\n",
+        element::table(
+            &difference_table(growth),
+            &format!("Net2Net of {} minus other ways", growth.name)
+        ),
+    )
 }
 
 /// The figures behind the answer.

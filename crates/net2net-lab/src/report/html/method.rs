@@ -51,7 +51,7 @@ pub fn notes(comparison: &Comparison) -> String {
 }
 
 /// Plain text without markup characters.
-const NOTES: [&str; 6] = [
+const NOTES: [&str; 8] = [
     "Seconds count training only; evaluation is excluded. FLOPs count the forward and backward passes of training and \
      are the same on every machine.",
     "A level is reached at the first evaluation at or above it. The level is the final accuracy of the teacher, or of \
@@ -63,4 +63,8 @@ const NOTES: [&str; 6] = [
     "Over several seeds the median counts every seed; one that never reached the level is slower than any number. \
      Accuracies are means with the sample standard deviation.",
     "Times within 5 % of each other are called equally fast.",
+    "Differences of final accuracies are compared seed by seed with Student's paired t test, two-sided. With three seeds \
+     only differences far larger than their spread are significant.",
+    "Copies are how far apart the weights of a unit and of its copies are, over the size of these weights (root mean \
+     squares over all pairs): 0 while they are equal, 1.4 where they have nothing in common.",
 ];

@@ -132,10 +132,10 @@ fn superscript(number: u32) -> String {
 
 fn draw_axes(chart: &mut Chart<'_, '_>, figure: Figure, cost: &CostAxis) -> Drawn {
     let text = FONT.into_font().color(&Ink::Text.marker());
-    let value_title = if figure.is_accuracy() {
-        "validation accuracy"
-    } else {
-        "validation loss"
+    let value_title = match figure {
+        Figure::LossSeconds => "validation loss",
+        Figure::CopiesSeconds => "distance of copies",
+        _ => "validation accuracy",
     };
     chart
         .configure_mesh()

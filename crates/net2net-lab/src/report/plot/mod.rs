@@ -5,6 +5,7 @@
 
 mod curve;
 mod draw;
+mod export;
 pub mod ink;
 mod range;
 
@@ -12,6 +13,8 @@ use thiserror::Error;
 
 use super::format::{counted, percent};
 use super::record::{Comparison, Kind, Metric, RunRecord};
+pub use export::{PngError, png};
+
 use curve::Curve;
 use range::{Range, Side};
 
@@ -36,15 +39,18 @@ pub enum Figure {
     AccuracyWithTeacher,
     /// Validation loss against each run's own seconds of training.
     LossSeconds,
+    /// How far apart copies are against seconds: Net2Net only.
+    CopiesSeconds,
 }
 
 impl Figure {
     /// Every figure in the order of the report.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::AccuracySeconds,
         Self::AccuracyFlops,
         Self::AccuracyWithTeacher,
         Self::LossSeconds,
+        Self::CopiesSeconds,
     ];
 
     /// The title above the drawing.
@@ -55,12 +61,25 @@ impl Figure {
             Self::AccuracyFlops => "Accuracy against training FLOPs",
             Self::AccuracyWithTeacher => "Accuracy with the teacher's time counted",
             Self::LossSeconds => "Validation loss against training time",
+            Self::CopiesSeconds => "How far apart copies are",
         }
     }
 
     /// Whether higher is better.
     const fn is_accuracy(self) -> bool {
-        !matches!(self, Self::LossSeconds)
+        !matches!(self, Self::LossSeconds | Self::CopiesSeconds)
+    }
+
+    /// The name in files.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::AccuracySeconds => "accuracy-seconds",
+            Self::AccuracyFlops => "accuracy-flops",
+            Self::AccuracyWithTeacher => "accuracy-with-teacher",
+            Self::LossSeconds => "loss-seconds",
+            Self::CopiesSeconds => "copies-seconds",
+        }
     }
 
     fn x(self, metric: &Metric) -> f64 {
@@ -71,10 +90,10 @@ impl Figure {
     }
 
     fn y(self, metric: &Metric) -> f64 {
-        if self.is_accuracy() {
-            metric.validation_accuracy
-        } else {
-            metric.validation_loss
+        match self {
+            Self::LossSeconds => metric.validation_loss,
+            Self::CopiesSeconds => metric.apart.unwrap_or(f64::NAN),
+            _ => metric.validation_accuracy,
         }
     }
 }
@@ -102,7 +121,10 @@ pub fn plot(
         .into_iter()
         .filter_map(|kind| kind_curve(comparison, growth, kind, figure))
         .collect();
-    let teacher = teacher_level(comparison, growth, figure);
+    let teacher = match figure {
+        Figure::CopiesSeconds => None,
+        _ => teacher_level(comparison, growth, figure),
+    };
     let cut = if figure.is_accuracy() {
         Side::Low
     } else {
@@ -122,6 +144,25 @@ pub fn plot(
         svg,
         note: note(figure, &range, &curves),
     }))
+}
+
+/// Draws one figure of a growth as a file of its own, in the colours of a light page, with its
+/// legend; none if there is nothing to draw.
+///
+/// # Errors
+///
+/// If the drawing library fails.
+pub fn standalone(
+    comparison: &Comparison,
+    growth: &str,
+    figure: Figure,
+) -> Result<Option<String>, PlotError> {
+    let Some(plot) = plot(comparison, growth, figure)? else {
+        return Ok(None);
+    };
+    let mut kinds = legend(comparison, growth);
+    kinds.retain(|kind| kind_curve(comparison, growth, *kind, figure).is_some());
+    Ok(Some(export::standalone(&plot.svg, &kinds)))
 }
 
 /// The kinds that have a curve, for the legend.

@@ -74,3 +74,32 @@ fn a_broken_proof_is_said_outright() {
 fn a_comparison_without_runs_still_has_a_page() {
     assert!(page(&comparison(&[], Vec::new())).contains("nothing to compare"));
 }
+
+#[test]
+fn runs_link_to_what_they_began_with_and_to_their_files() {
+    let report = whole_report();
+    let page = page(&report);
+    for run in &report.runs {
+        let anchor = format!("id=\"run-{}\"", run.id.replace(['/', '_'], "-"));
+        assert!(page.contains(&anchor), "{anchor}");
+        assert!(page.contains(&format!("href=\"{}/metrics.jsonl\"", run.id)));
+    }
+    let seed = report.seeds[0];
+    let teacher = report
+        .run("wider", net2net_lab::report::Kind::Teacher, seed)
+        .unwrap();
+    let link = format!(
+        "<a href=\"#run-{}\">teacher</a>",
+        teacher.id.replace('/', "-")
+    );
+    assert!(page.contains(&link), "{link}");
+    assert!(page.contains(&format!("<a href=\"seed{seed}/wider/plan.json\">plan</a>")));
+}
+
+#[test]
+fn differences_are_tested_and_growths_stand_side_by_side() {
+    let page = page(&whole_report());
+    assert!(page.contains("Student's paired t test"));
+    assert!(page.contains("Growths side by side"));
+    assert!(page.contains("95 % interval"));
+}

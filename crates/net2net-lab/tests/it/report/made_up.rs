@@ -25,6 +25,7 @@ pub fn run(kind: Kind, seed: u64, accuracies: &[f64]) -> RunRecord {
         train_loss: (i > 0).then_some(1.0),
         validation_loss: 2.0 - accuracy,
         validation_accuracy: *accuracy,
+        apart: None,
     };
     RunRecord {
         metrics: accuracies.iter().enumerate().map(metric).collect(),

@@ -1,0 +1,141 @@
+//! A drawing as a file of its own: SVG with its colours written out, or PNG.
+
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::{Options, Tree};
+use thiserror::Error;
+
+use crate::report::escape::escape;
+use crate::report::record::Kind;
+
+/// The size of the drawing, and the height of one row of the legend.
+const SIZE: (u32, u32) = (560, 380);
+const LEGEND_ROW: u32 = 22;
+const LEGEND_COLUMNS: usize = 3;
+
+/// How many pixels of a PNG there are to one of the drawing.
+const SCALE: f32 = 2.0;
+
+/// A drawing could not be made into pixels.
+#[derive(Debug, Error)]
+#[error("the drawing cannot be made into a PNG: {0}")]
+pub struct PngError(String);
+
+/// What the page's style sheet says of a class, for programs that know none.
+fn look(class: &str) -> String {
+    let colour = |kind: &str| match kind {
+        "net2net" => "#0064a4",
+        "scratch" => "#c24e00",
+        "continued" => "#007a5a",
+        "random-pad" => "#a6407f",
+        "random-init" => "#8a6a00",
+        "reinit" => "#6b4fbb",
+        "reinit-first" => "#4f7bbb",
+        "reinit-last" => "#9a5a8c",
+        "distilled" => "#a3261f",
+        "hinted" => "#7a5c3e",
+        "net2net-paper" => "#0b8fa8",
+        _ => "#5b6470",
+    };
+    let dashes = |kind: &str| match kind {
+        "scratch" => "11 4",
+        "continued" => "9 3 2 3",
+        "random-pad" => "2.5 3",
+        "random-init" => "5 3",
+        "reinit" => "6 3 2 3 2 3",
+        "reinit-first" => "8 2 2 2 2 2",
+        "reinit-last" => "2 2 6 2",
+        "distilled" => "14 3 3 3",
+        "hinted" => "4 4 12 4",
+        "net2net-paper" => "16 3",
+        _ => "none",
+    };
+    match class.split_once(' ') {
+        Some(("line", kind)) => format!(
+            "fill=\"none\" stroke=\"{}\" stroke-linejoin=\"round\" stroke-dasharray=\"{}\"",
+            colour(kind),
+            dashes(kind)
+        ),
+        Some(("band", kind)) => format!(
+            "fill=\"{}\" fill-opacity=\"0.2\" stroke=\"none\"",
+            colour(kind)
+        ),
+        _ => match class {
+            "ink-text" => "fill=\"#3d4650\"",
+            "ink-axis" => "stroke=\"#8a939d\"",
+            "ink-grid" => "stroke=\"#e4e7ea\"",
+            "ink-level" => "stroke=\"#5b6470\" stroke-dasharray=\"2 3\"",
+            _ => "",
+        }
+        .to_owned(),
+    }
+}
+
+/// A page's drawing as a whole file, on white, with a legend below.
+pub(super) fn standalone(svg: &str, kinds: &[Kind]) -> String {
+    let inner = svg.split_once('>').map_or("", |(_, inner)| inner);
+    let inner = inner
+        .strip_suffix("</svg>")
+        .unwrap_or(inner.trim_end().trim_end_matches("</svg>"));
+    let rows = kinds.len().div_ceil(LEGEND_COLUMNS) as u32;
+    let (width, height) = (SIZE.0, SIZE.1 + LEGEND_ROW * rows + 8);
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"sans-serif\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+    );
+    text += &dressed(inner);
+    for (at, kind) in kinds.iter().enumerate() {
+        let x = 20 + (at % LEGEND_COLUMNS) as u32 * (width - 20) / LEGEND_COLUMNS as u32;
+        let y = SIZE.1 + 6 + LEGEND_ROW * (at / LEGEND_COLUMNS) as u32;
+        let line = look(&format!("line {}", kind.slug()));
+        text += &format!(
+            "<path {line} stroke-width=\"2\" d=\"M{x} {y}h36\"/>\
+             <text x=\"{}\" y=\"{}\" font-size=\"14\" fill=\"#3d4650\">{}</text>\n",
+            x + 44,
+            y + 5,
+            escape(kind.label())
+        );
+    }
+    text + "</svg>\n"
+}
+
+/// Classes replaced by what they look like; texts in a line's class are filled.
+fn dressed(svg: &str) -> String {
+    let mut text = String::new();
+    let mut rest = svg;
+    while let Some((before, after)) = rest.split_once("class=\"") {
+        let Some((class, after)) = after.split_once('"') else {
+            break;
+        };
+        text += before;
+        let in_text = before
+            .rfind('<')
+            .is_some_and(|at| before[at..].starts_with("<text"));
+        text += &match in_text {
+            true => "fill=\"#5b6470\"".to_owned(),
+            false => look(class),
+        };
+        rest = after;
+    }
+    text + rest
+}
+
+/// An SVG file as a PNG file at twice its size, with the system's fonts.
+///
+/// # Errors
+///
+/// If it is no SVG, or is too large.
+pub fn png(svg: &str) -> Result<Vec<u8>, PngError> {
+    let fault = |why: String| PngError(why);
+    let mut options = Options::default();
+    options.fontdb_mut().load_system_fonts();
+    let tree = Tree::from_str(svg, &options).map_err(|error| fault(error.to_string()))?;
+    let size = tree.size();
+    let side = |length: f32| (length * SCALE).ceil() as u32;
+    let mut pixels = Pixmap::new(side(size.width()), side(size.height()))
+        .ok_or_else(|| fault("it has no sensible size".to_owned()))?;
+    let transform = Transform::from_scale(SCALE, SCALE);
+    resvg::render(&tree, transform, &mut pixels.as_mut());
+    pixels
+        .encode_png()
+        .map_err(|error| fault(error.to_string()))
+}
