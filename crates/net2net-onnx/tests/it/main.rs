@@ -13,3 +13,4 @@ mod round_trip;
 mod shapes;
 mod storage;
 mod streaming;
+mod streams;
