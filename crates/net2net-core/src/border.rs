@@ -2,11 +2,13 @@
 //!
 //! A new feature or class stands behind the old ones on its axis. A network with more features is
 //! fed the old ones' numbers and any others on the new ones, which must have no effect; of more
-//! classes the old ones are looked at.
+//! classes the old ones are looked at. Behind a softmax new classes take a part of the whole, and
+//! what stays is how the old ones divide the rest among them, which is all that their logits say.
 
 use net2net_kernels::Real;
 
-use crate::graph::{Graph, Shape, ValueId};
+use crate::graph::{Graph, NodeId, Shape, ValueId};
+use crate::ops::Op;
 
 /// Whether values of the first shape are a part of values of the second.
 pub(crate) fn fits(small: &Shape, large: &Shape) -> bool {
@@ -55,6 +57,43 @@ pub(crate) fn surround<T: Real>(data: &[T], small: &[usize], large: &[usize]) ->
 pub(crate) fn part<T: Real>(data: &[T], small: &[usize], large: &[usize]) -> Vec<T> {
     let inside = positions(small, large).into_iter();
     inside.map(|at| data[at]).collect()
+}
+
+/// Whether an output holds probabilities, or their logarithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    Probability,
+    Logarithm,
+}
+
+/// The softmax that makes an output, if one does and its axis is the last one.
+pub(crate) fn final_softmax(graph: &Graph, output: ValueId) -> Option<(NodeId, Scale)> {
+    let rank = graph.get(output).shape.rank() as i64;
+    let node = graph.producer(output)?;
+    let (axis, scale) = match &graph.at(node).op {
+        Op::Softmax(op) => (op.axis, Scale::Probability),
+        Op::LogSoftmax(op) => (op.axis, Scale::Logarithm),
+        _ => return None,
+    };
+    (axis == -1 || axis == rank - 1).then_some((node, scale))
+}
+
+/// Makes rows of `classes` probabilities sum to one.
+pub(crate) fn normalize<T: Real>(data: &mut [T], classes: usize, scale: Scale) {
+    for row in data.chunks_exact_mut(classes.max(1)) {
+        let sum =
+            |row: &[T], f: fn(f64) -> f64| -> f64 { row.iter().map(|x| f((*x).to_f64())).sum() };
+        match scale {
+            Scale::Probability => {
+                let whole = T::from_f64(sum(row, |x| x));
+                row.iter_mut().for_each(|x| *x /= whole);
+            }
+            Scale::Logarithm => {
+                let rest = T::from_f64(sum(row, f64::exp).ln());
+                row.iter_mut().for_each(|x| *x -= rest);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

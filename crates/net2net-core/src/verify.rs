@@ -127,7 +127,9 @@ pub enum VerifyError {
 /// of `T`: the largest difference of each output, never a sum in which differences cancel.
 ///
 /// The second network may have more features in its inputs and more classes in its outputs, behind
-/// those of the first: the new features are fed other numbers, and the old classes compared.
+/// those of the first: the new features are fed other numbers, and the old classes compared. If the
+/// classes come out of a softmax, their probabilities are compared as parts of what the new classes
+/// leave to them.
 pub fn compare<T: Precision, A: Source<T> + ?Sized, B: Source<T> + ?Sized>(
     cx: &mut Context<T>,
     old: (&Graph, &A),
@@ -168,7 +170,16 @@ pub fn compare_with<T: Precision, S: Source<T> + ?Sized>(
         let name = &old.get(*id).name;
         match small == large {
             true => difference(name, a, b),
-            false => difference(name, a, &border::part(b, &small, &large)),
+            false => {
+                let mut part = border::part(b, &small, &large);
+                let classes = small.last().copied().unwrap_or(1);
+                if classes != large.last().copied().unwrap_or(1)
+                    && let Some((_, scale)) = border::final_softmax(old, *id)
+                {
+                    border::normalize(&mut part, classes, scale);
+                }
+                difference(name, a, &part)
+            }
         }
     });
     Ok(compared.collect())

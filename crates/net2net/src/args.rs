@@ -182,7 +182,6 @@ pub(crate) struct DataInspectArgs {
     pub(crate) labels: Option<String>,
 }
 
-
 const DATA_EXAMPLES: &str = "\
 Examples:
   net2net data inspect images/

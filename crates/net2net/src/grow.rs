@@ -106,6 +106,9 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         say!("  {line}");
     }
     say!("{}", change(&model.graph, growth.graph()));
+    for note in verify::more(&model.graph, growth.graph()) {
+        say!("  {note}");
+    }
     say!(
         "the same function: {}",
         said(&evidence.f64, &file, &samples.what)

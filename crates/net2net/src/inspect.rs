@@ -3,9 +3,9 @@
 use anyhow::Result;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, LineStyle, Table};
-use net2net_core::dims::{Space, Spaces};
+use net2net_core::dims::{Refusal, Space, Spaces};
 use net2net_core::graph::Graph;
-use net2net_core::plan::{blocks, deepenable};
+use net2net_core::plan::{Fill, blocks, deepenable, fill};
 use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
@@ -119,7 +119,9 @@ fn layers(graph: &Graph) -> Table {
 
 /// Spaces that are a part of a parameter; pixels and the like are none of anybody's business.
 fn shown(spaces: &Spaces, all: bool) -> impl Iterator<Item = &Space> {
-    let wanted = move |space: &&Space| !space.sites.is_empty() && (all || space.refusal.is_none());
+    let wanted = move |space: &&Space| {
+        !space.sites.is_empty() && (all || space.refusal.is_none() || space.counted)
+    };
     spaces.all().iter().filter(wanted)
 }
 
@@ -131,7 +133,7 @@ fn widths(graph: &Graph, spaces: &Spaces, all: bool) -> Table {
             space.size.to_string(),
             made_by(graph, spaces, space),
             space.sites.len().to_string(),
-            growth(space),
+            growth(graph, spaces, space),
         ]);
     }
     if let Some(column) = table.column_mut(1) {
@@ -149,11 +151,30 @@ pub(crate) fn made_by(graph: &Graph, spaces: &Spaces, space: &Space) -> String {
     }
 }
 
-fn growth(space: &Space) -> String {
+fn growth(graph: &Graph, spaces: &Spaces, space: &Space) -> String {
+    match (&space.refusal, padding(graph, spaces, space)) {
+        (Some(_), Some(_)) => "to any size, the new units without effect".to_owned(),
+        (Some(refusal), None) => format!("no: {}", refusal.why),
+        (None, Some(Ok(_))) => {
+            "to multiples by copies, to any size without effect at first".to_owned()
+        }
+        (None, Some(Err(refusal))) => {
+            let at = refusal
+                .node
+                .map_or(String::new(), |node| format!(" at `{node}`"));
+            format!("to multiples of its size: {}{at}", refusal.why)
+        }
+        (None, None) => "to any size".to_owned(),
+    }
+}
+
+/// With what a space that is normalised over can be padded, or why it cannot; `None` for others.
+fn padding(graph: &Graph, spaces: &Spaces, space: &Space) -> Option<Result<Fill, Refusal>> {
+    let id = spaces.position(&space.name).filter(|_| space.uniform)?;
     match &space.refusal {
-        Some(refusal) => format!("no: {}", refusal.why),
-        None if space.uniform => "to multiples of its size".to_owned(),
-        None => "to any size".to_owned(),
+        None => Some(fill(graph, spaces, id)),
+        Some(_) if space.counted => fill(graph, spaces, id).ok().map(Ok),
+        Some(_) => None,
     }
 }
 
@@ -167,6 +188,7 @@ fn as_json(model: &Model, spaces: &Spaces) -> Value {
                 "size": space.size.fixed(),
                 "made_by": spaces.aliases(graph, space),
                 "uniform": space.uniform,
+                "pad": padding(graph, spaces, space).and_then(Result::ok),
                 "refusal": space.refusal,
                 "sites": space.sites.iter().map(site).collect::<Vec<_>>(),
             })

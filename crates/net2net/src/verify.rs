@@ -84,7 +84,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
 }
 
 /// What the new model has more of at its inputs and outputs.
-fn more(old: &Graph, new: &Graph) -> Vec<String> {
+pub(crate) fn more(old: &Graph, new: &Graph) -> Vec<String> {
     let pairs = |of: fn(&Graph) -> &[ValueId], rest: &'static str| {
         let pairs = of(old).iter().zip(of(new));
         let pairs = pairs.map(|(a, b)| (old.get(*a), new.get(*b)));
@@ -99,7 +99,8 @@ fn more(old: &Graph, new: &Graph) -> Vec<String> {
             .collect::<Vec<_>>()
     };
     let mut notes = pairs(Graph::inputs, "what is new is fed other numbers");
-    notes.extend(pairs(Graph::outputs, "what both have is compared"));
+    let what = "what both have is compared, probabilities as parts of what new classes leave";
+    notes.extend(pairs(Graph::outputs, what));
     notes
 }
 

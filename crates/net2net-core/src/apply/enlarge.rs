@@ -65,11 +65,7 @@ pub(super) fn enlarge(graph: &Graph, step: &Enlarge, number: usize) -> Result<St
             .map(|(size, [before, after])| AxisMap::framed(*size, *before, *after)),
     );
     let sizes: Vec<usize> = old[..2].iter().chain(&step.kernel).copied().collect();
-    let lift = Lift {
-        axes,
-        noise: Vec::new(),
-        made: None,
-    };
+    let lift = Lift::new(axes);
     let name = graph.get(weight).name.clone();
     Ok(Stage {
         graph: rebuild(graph, (id, padded(conv, &frames)), (weight, &sizes))?,

@@ -9,6 +9,7 @@ mod copy;
 mod enlarge;
 mod insert;
 mod join;
+mod pad;
 mod rewrite;
 mod source;
 mod take;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use net2net_kernels::Real;
 use thiserror::Error;
 
-pub use rewrite::{Fresh, Lift, Origin};
+pub use rewrite::{Fresh, Lift, LiftNoise, Origin};
 pub use source::{GrownSource, WideGrownSource};
 pub(crate) use widen::resized;
 
@@ -123,6 +124,10 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
             Step::Join(step) => {
                 at += 1;
                 join::join(current, step, at)?
+            }
+            Step::Pad(step) => {
+                at += 1;
+                pad::pad(current, step, at)?
             }
             Step::Widen(_) | Step::Extend(_) => {
                 let first = at + 1;

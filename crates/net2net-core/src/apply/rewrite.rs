@@ -51,10 +51,25 @@ pub enum Fresh {
 pub struct Lift {
     /// One map an axis.
     pub axes: Vec<AxisMap>,
-    /// Noise along an axis.
-    pub noise: Vec<(usize, Noise)>,
+    /// Noise along axes.
+    pub noise: Vec<LiftNoise>,
     /// What makes the units that copy none; zeros where there is nothing.
     pub made: Option<Fresh>,
+    /// The axis whose new slices are the mean of the old ones, if there is one.
+    pub mean: Option<usize>,
+    /// What all of it is multiplied by.
+    pub scale: f64,
+}
+
+/// Noise on the copies of one space along an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiftNoise {
+    /// The axis.
+    pub axis: usize,
+    /// The noise.
+    pub noise: Noise,
+    /// The map of the axis if only that space grew: positions of one group are its copies.
+    pub map: AxisMap,
 }
 
 impl Fresh {
@@ -89,17 +104,36 @@ impl Fresh {
 }
 
 impl Lift {
+    /// Axes that are mapped, and nothing else.
+    pub fn new(axes: Vec<AxisMap>) -> Lift {
+        Lift {
+            axes,
+            noise: Vec::new(),
+            made: None,
+            mean: None,
+            scale: 1.0,
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_identity(&self) -> bool {
+        self.scale == 1.0 && self.axes.iter().all(AxisMap::is_identity)
+    }
+
     /// A weight, a running statistic or a moving average: copied, with shares where it is read.
     /// From one precision to another everything but the old numbers is of the new one.
     pub fn weight<S: Real, T: Real>(&self, old: &Tensor<S>, name: &str) -> Tensor<T> {
         let mut tensor = take_all(old, &self.axes);
-        for (axis, noise) in &self.noise {
-            self.add_noise(&mut tensor, *axis, noise, name);
+        for noise in &self.noise {
+            add_noise(&mut tensor, noise, name);
         }
         if self.has_new() {
             self.make(&mut tensor, name);
         }
-        tensor
+        if let Some(axis) = self.mean {
+            fill_with_means(&mut tensor, axis, &self.axes[axis]);
+        }
+        scaled(tensor, self.scale)
     }
 
     fn has_new(&self) -> bool {
@@ -136,7 +170,8 @@ impl Lift {
         for (axis, map) in self.axes.iter().enumerate() {
             tensor = take(&tensor, axis, map, |i| map.gradient[i].powi(power));
         }
-        tensor
+        // What is multiplied by a factor has its gradient divided by it.
+        scaled(tensor, self.scale.powi(-power))
     }
 
     /// The old numbers where the first copies are, `random` elsewhere.
@@ -160,35 +195,6 @@ impl Lift {
         padded
     }
 
-    /// Adds noise in units of the tensor's root mean square.
-    ///
-    /// Zero-sum noise is drawn for all copies and its mean over each group of copies removed;
-    /// incoming noise goes on added copies only, so that the originals stay as they are.
-    fn add_noise<T: Real>(&self, tensor: &mut Tensor<T>, axis: usize, noise: &Noise, name: &str) {
-        let scale = noise.std * tensor.rms();
-        let mut random = stream(noise.seed, &format!("noise {name} {axis}"));
-        let shape = tensor.shape().to_vec();
-        let map = &self.axes[axis];
-        let inner: usize = shape[axis + 1..].iter().product();
-        let groups = map.group.iter().max().map_or(0, |g| *g as usize + 1);
-        for block in tensor.data_mut().chunks_exact_mut(shape[axis] * inner) {
-            let mut drawn: Vec<f64> = block.iter().map(|_| scale * normal(&mut random)).collect();
-            match noise.kind {
-                NoiseKind::ZeroSum => remove_group_means(&mut drawn, &map.group, groups, inner),
-                NoiseKind::Incoming => {
-                    for (row, original) in drawn.chunks_exact_mut(inner).zip(&map.original) {
-                        if *original {
-                            row.fill(0.0);
-                        }
-                    }
-                }
-            }
-            for (x, add) in block.iter_mut().zip(drawn) {
-                *x += T::from_f64(add);
-            }
-        }
-    }
-
     /// The copies along each axis whose slices are copied but not summed.
     pub(super) fn copies(&self, name: &str) -> Vec<Copies> {
         let mut all = Vec::new();
@@ -200,6 +206,8 @@ impl Lift {
             for (position, source) in copies.filter(|(at, _)| map.units[*at] == Unit::Copy) {
                 match first[*source as usize] {
                     None => first[*source as usize] = Some(position),
+                    // What is multiplied by uneven shares is not equal to begin with.
+                    Some(at) if map.factor[at] != map.factor[position] => {}
                     Some(original) => pairs.push((original, position)),
                 }
             }
@@ -213,6 +221,61 @@ impl Lift {
         }
         all
     }
+}
+
+/// Adds noise in units of the tensor's root mean square.
+///
+/// Zero-sum noise is drawn for all copies and its mean over each group of copies removed;
+/// incoming noise goes on added copies only, so that the originals stay as they are.
+fn add_noise<T: Real>(tensor: &mut Tensor<T>, noise: &LiftNoise, name: &str) {
+    let LiftNoise { axis, noise, map } = noise;
+    let scale = noise.std * tensor.rms();
+    let mut random = stream(noise.seed, &format!("noise {name} {axis}"));
+    let shape = tensor.shape().to_vec();
+    let inner: usize = shape[axis + 1..].iter().product();
+    let groups = map.group.iter().max().map_or(0, |g| *g as usize + 1);
+    for block in tensor.data_mut().chunks_exact_mut(shape[*axis] * inner) {
+        let mut drawn: Vec<f64> = block.iter().map(|_| scale * normal(&mut random)).collect();
+        match noise.kind {
+            NoiseKind::ZeroSum => remove_group_means(&mut drawn, &map.group, groups, inner),
+            NoiseKind::Incoming => {
+                for (row, original) in drawn.chunks_exact_mut(inner).zip(&map.original) {
+                    if *original {
+                        row.fill(0.0);
+                    }
+                }
+            }
+        }
+        for (x, add) in block.iter_mut().zip(drawn) {
+            *x += T::from_f64(add);
+        }
+    }
+}
+
+/// Writes the mean of the old slices along an axis to the new ones.
+fn fill_with_means<T: Real>(tensor: &mut Tensor<T>, axis: usize, map: &AxisMap) {
+    let shape = tensor.shape().to_vec();
+    let inner: usize = shape[axis + 1..].iter().product();
+    let old = |at: &usize| map.units[*at] == Unit::Copy;
+    for block in tensor.data_mut().chunks_exact_mut(shape[axis] * inner) {
+        for at in 0..inner {
+            let each = (0..shape[axis]).filter(old);
+            let sum: f64 = each.map(|row| block[row * inner + at].to_f64()).sum();
+            let mean = T::from_f64(sum / map.old as f64);
+            for row in (0..shape[axis]).filter(|row| !old(row)) {
+                block[row * inner + at] = mean;
+            }
+        }
+    }
+}
+
+/// A tensor times a factor.
+fn scaled<T: Real>(mut tensor: Tensor<T>, factor: f64) -> Tensor<T> {
+    if factor != 1.0 {
+        let factor = T::from_f64(factor);
+        tensor.data_mut().iter_mut().for_each(|x| *x *= factor);
+    }
+    tensor
 }
 
 /// Makes the sum over each group's rows zero; a row alone in its group gets no noise.

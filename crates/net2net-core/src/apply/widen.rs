@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{ApplyError, Fresh, Lift, Origin, Stage};
+use super::{ApplyError, Fresh, Lift, LiftNoise, Origin, Stage};
 use crate::dims::{AtomId, AxisMap, AxisRole, Grown, LeafMap, Spaces};
-use crate::graph::{Extent, Graph, Shape, Source, ValueId};
+use crate::graph::{Extent, Graph, NodeId, Shape, Source, ValueId};
 use crate::ops::{Op, Role};
 use crate::plan::{Extend, NoiseKind, Step, Widen, check_sizes};
 
@@ -82,7 +82,7 @@ pub(super) fn widen(graph: &Graph, steps: &[Units<'_>], first: usize) -> Result<
             continue;
         }
         let lift = lift(&grown, &spaces, &widened, id, readers.get(&id));
-        if lift.axes.iter().any(|map| !map.is_identity()) {
+        if !lift.is_identity() {
             origins.insert(graph.get(id).name.clone(), Origin::Lifted(lift));
         }
     }
@@ -178,6 +178,16 @@ pub(crate) fn resized(
     spaces: &Spaces,
     sizes: &HashMap<AtomId, usize>,
 ) -> Result<Graph, ApplyError> {
+    rebuilt(graph, spaces, sizes, |_, op| op)
+}
+
+/// The same with operators that `adjust` changes further.
+pub(super) fn rebuilt(
+    graph: &Graph,
+    spaces: &Spaces,
+    sizes: &HashMap<AtomId, usize>,
+    adjust: impl Fn(NodeId, Op) -> Op,
+) -> Result<Graph, ApplyError> {
     let size_of = |atom: AtomId| sizes.get(&atom).copied();
     let shape_of = |id: ValueId| -> Shape {
         let axes = spaces.axes(id).iter();
@@ -199,8 +209,8 @@ pub(crate) fn resized(
                     .collect();
                 grown.parameter(value.name.clone(), &sizes)?;
             }
-            Source::Node { index: 0, node } => {
-                let node = graph.at(node);
+            Source::Node { index: 0, node: at } => {
+                let node = graph.at(at);
                 let wanted: Vec<Shape> = node.outputs.iter().map(|id| shape_of(*id)).collect();
                 let op = node.op.resize(&Grown {
                     spaces,
@@ -210,7 +220,7 @@ pub(crate) fn resized(
                     size_of: &size_of,
                 });
                 let names: Vec<String> = graph_names(graph, &node.outputs);
-                let outputs = grown.node_with_outputs(&names, op, &node.inputs)?;
+                let outputs = grown.node_with_outputs(&names, adjust(at, op), &node.inputs)?;
                 for (output, wanted) in outputs.iter().zip(&wanted) {
                     let found = &grown.get(*output).shape;
                     if found != wanted {
@@ -235,7 +245,7 @@ fn graph_names(graph: &Graph, ids: &[ValueId]) -> Vec<String> {
 }
 
 /// The first reader of each parameter: its operator and which input the parameter is.
-fn first_readers(graph: &Graph) -> HashMap<ValueId, (&Op, usize)> {
+pub(super) fn first_readers(graph: &Graph) -> HashMap<ValueId, (&Op, usize)> {
     let mut readers = HashMap::new();
     for node in graph.nodes() {
         for (slot, input) in node.inputs.iter().enumerate() {
@@ -260,11 +270,7 @@ fn lift(
         Extent::Batch => 1,
     };
     let role = reader.map_or(Role::Activation, |(op, slot)| op.role(*slot));
-    let mut lift = Lift {
-        axes: Vec::new(),
-        noise: Vec::new(),
-        made: None,
-    };
+    let mut lift = Lift::new(Vec::new());
     for (axis, dim) in spaces.axes(parameter).iter().enumerate() {
         let summed = |atom| spaces.role(parameter, axis, atom) == AxisRole::Contract;
         let leaf = |atom: AtomId| {
@@ -272,26 +278,48 @@ fn lift(
                 Units::Copies(widen) => copies(widen, summed(atom)),
                 Units::Fresh(extend) => {
                     let stays = !summed(atom) && !is_free(role, reader);
-                    fresh(size(atom), extend, summed(atom), stays)
+                    fresh(size(atom), extend.size, summed(atom), stays)
                 }
             };
             Some(map)
         };
-        lift.axes.push(AxisMap::lift(dim, &leaf, &size));
+        let mut map = AxisMap::lift(dim, &leaf, &size);
+        let now = |atom: AtomId| widened.get(&atom).map_or(size(atom), Units::size);
+        for (atom, units) in widened {
+            let Units::Copies(widen) = units else {
+                continue;
+            };
+            let folds = spaces.all()[atom.index()].folds.iter();
+            for fold in folds.filter(|fold| (fold.parameter, fold.axis) == (parameter, axis)) {
+                map.fold(dim, fold, &widen.shares, &now);
+            }
+        }
+        lift.axes.push(map);
+        let mut seen: Vec<AtomId> = Vec::new();
         dim.for_each_atom(&mut |atom| match widened.get(&atom) {
             Some(Units::Fresh(extend)) if !summed(atom) && lift.made.is_none() => {
                 let sizes = grown.get(parameter).shape.at(1);
                 lift.made = Some(made(extend, role, reader, &sizes));
             }
-            Some(Units::Copies(Widen {
-                noise: Some(noise), ..
-            })) => {
+            Some(Units::Copies(widen)) if !seen.contains(&atom) => {
+                seen.push(atom);
+                let Some(noise) = widen.noise else { return };
                 let wanted = match noise.kind {
                     NoiseKind::ZeroSum => summed(atom),
                     NoiseKind::Incoming => !summed(atom) && role == Role::Weight,
                 };
-                if wanted && !lift.noise.iter().any(|(at, _)| *at == axis) {
-                    lift.noise.push((axis, *noise));
+                if wanted {
+                    // Noise is for the copies of this space alone.
+                    let only = |other: AtomId| (other == atom).then(|| copies(widen, summed(atom)));
+                    let size = |other: AtomId| {
+                        if other == atom {
+                            size(atom)
+                        } else {
+                            now(other)
+                        }
+                    };
+                    let map = AxisMap::lift(dim, &only, &size);
+                    lift.noise.push(LiftNoise { axis, noise, map });
                 }
             }
             _ => {}
@@ -320,19 +348,19 @@ fn copies(widen: &Widen, summed: bool) -> LeafMap {
 
 /// The old units, and new ones behind them: what neither makes nor reads units, such as the
 /// constants of a normalisation, takes the old ones' values in turn.
-fn fresh(old: usize, extend: &Extend, summed: bool, in_turn: bool) -> LeafMap {
-    let known = if in_turn { extend.size } else { old };
+pub(super) fn fresh(old: usize, size: usize, summed: bool, in_turn: bool) -> LeafMap {
+    let known = if in_turn { size } else { old };
     LeafMap {
         source: (0..known).map(|unit| (unit % old.max(1)) as u32).collect(),
         factor: vec![1.0; known],
         gradient: (0..known).map(|unit| f64::from(unit < old)).collect(),
         summed,
-        fresh: extend.size - known,
+        fresh: size - known,
     }
 }
 
 /// Whether the slices of new units are free to hold anything that training starts from.
-fn is_free(role: Role, reader: Option<&(&Op, usize)>) -> bool {
+pub(super) fn is_free(role: Role, reader: Option<&(&Op, usize)>) -> bool {
     match role {
         Role::Activation | Role::Constant => is_sum(reader),
         _ => true,
@@ -344,7 +372,12 @@ fn is_sum(reader: Option<&(&Op, usize)>) -> bool {
 }
 
 /// What makes new units: weights at random or zero, everything else where training starts it.
-fn made(extend: &Extend, role: Role, reader: Option<&(&Op, usize)>, sizes: &[usize]) -> Fresh {
+pub(super) fn made(
+    extend: &Extend,
+    role: Role,
+    reader: Option<&(&Op, usize)>,
+    sizes: &[usize],
+) -> Fresh {
     match role {
         Role::Weight => match (extend.seed, reader) {
             (Some(seed), Some((op, slot))) => Fresh::Random {

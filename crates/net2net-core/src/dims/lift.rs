@@ -1,5 +1,6 @@
 //! Lifting the map of a space to an axis that it is a part of.
 
+use super::fold::Fold;
 use super::unify::{AtomId, Dim};
 
 /// What growth does to the units of one leaf, as seen from one axis of one parameter.
@@ -92,6 +93,35 @@ impl AxisMap {
             && self.factor.iter().all(|f| *f == 1.0)
     }
 
+    /// Multiplies copies by their shares where they are folded into what makes them. `size` gives the
+    /// new size of every leaf.
+    pub fn fold(
+        &mut self,
+        dim: &Dim,
+        fold: &Fold,
+        shares: &[f64],
+        size: &impl Fn(AtomId) -> usize,
+    ) {
+        let mut place = Vec::new();
+        for position in 0..self.source.len() {
+            place.clear();
+            locate(dim, position, 0, size, &mut place);
+            let at = |leaf: usize| place.iter().find(|(l, _)| *l == leaf).map(|(_, at)| *at);
+            let inside = fold
+                .within
+                .iter()
+                .all(|(leaf, index)| at(*leaf) == Some(*index));
+            let unit = at(fold.leaf).filter(|_| inside);
+            if let Some(share) = unit
+                .and_then(|unit| shares.get(unit))
+                .filter(|s| **s != 0.0)
+            {
+                self.factor[position] *= share;
+                self.gradient[position] /= share;
+            }
+        }
+    }
+
     fn leaf(old: usize, map: &LeafMap) -> AxisMap {
         let mut seen = vec![false; old];
         let original = map
@@ -182,6 +212,49 @@ impl AxisMap {
                 .map(|part| AxisMap::lift(part, leaf, size))
                 .reduce(|before, after| before.concatenate(&after))
                 .unwrap_or_else(|| AxisMap::identity(0)),
+        }
+    }
+}
+
+/// The number of positions of an expression.
+fn extent(dim: &Dim, size: &impl Fn(AtomId) -> usize) -> usize {
+    match dim {
+        Dim::Atom(id) => size(*id),
+        Dim::Prod(parts) => parts.iter().map(|part| extent(part, size)).product(),
+        Dim::Cat(parts) => parts.iter().map(|part| extent(part, size)).sum(),
+    }
+}
+
+/// Which leaves a position of an axis lies in, counted from `first`, and where in each.
+fn locate(
+    dim: &Dim,
+    position: usize,
+    first: usize,
+    size: &impl Fn(AtomId) -> usize,
+    place: &mut Vec<(usize, usize)>,
+) {
+    match dim {
+        Dim::Atom(_) => place.push((first, position)),
+        Dim::Prod(parts) => {
+            let mut inner = extent(dim, size);
+            let (mut rest, mut leaf) = (position, first);
+            for part in parts {
+                inner /= extent(part, size).max(1);
+                locate(part, rest / inner.max(1), leaf, size, place);
+                rest %= inner.max(1);
+                leaf += part.atoms().len();
+            }
+        }
+        Dim::Cat(parts) => {
+            let (mut before, mut leaf) = (0, first);
+            for part in parts {
+                let own = extent(part, size);
+                if position < before + own {
+                    return locate(part, position - before, leaf, size, place);
+                }
+                before += own;
+                leaf += part.atoms().len();
+            }
         }
     }
 }

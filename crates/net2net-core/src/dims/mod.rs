@@ -7,6 +7,7 @@
 //! The algorithm that Net2Net (Chen et al. 2016, section 2.4) calls remapping inference and
 //! leaves open.
 
+mod fold;
 mod grown;
 mod lift;
 mod rule;
@@ -17,12 +18,14 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use fold::Fold;
 pub use grown::Grown;
 pub use lift::{AxisMap, LeafMap, Unit};
 pub use rule::{AxisRole, AxisRule, Label};
 pub use unify::{AtomId, Dim, Frozen, Unifier};
 
-use crate::graph::{Extent, Graph, ValueId};
+use crate::border;
+use crate::graph::{Extent, Graph, NodeId, ValueId};
 use crate::ops::Role;
 
 /// One axis of one parameter that a space touches.
@@ -71,9 +74,16 @@ pub struct Space {
     pub uniform: bool,
     /// Whether new units can only be copies, because a mean or an extreme is taken over them.
     pub pooled: bool,
-    /// Whether all that stands in the way is that it is an axis of an input or output of the graph,
-    /// so that it can be extended (a sensor, a class) but not copied.
+    /// Whether all that stands in the way is that it is an axis of an input or output of the graph, or
+    /// of the softmax that makes one, so that it can be extended (a sensor, a class) but not copied.
     pub border: bool,
+    /// Whether all that stands in the way is that copies would be counted again, since what sums over
+    /// them has no parameter for their shares.
+    pub counted: bool,
+    /// The nodes at which a mean or an extreme is taken over it.
+    pub pools: Vec<NodeId>,
+    /// Where copies are multiplied by their shares for products that have no parameter.
+    pub folds: Vec<Fold>,
     /// Why it cannot grow, if it cannot.
     pub refusal: Option<Refusal>,
 }
@@ -92,7 +102,7 @@ impl Spaces {
     /// Infers the spaces of a graph.
     pub fn infer(graph: &Graph) -> Spaces {
         let mut unifier = Unifier::default();
-        let mut uses = Vec::new();
+        let mut found = rule::Found::default();
         let mut axes: Vec<Vec<Dim>> = graph
             .values()
             .iter()
@@ -107,7 +117,7 @@ impl Spaces {
             })
             .collect();
         for id in graph.node_ids() {
-            let mut rule = AxisRule::new(&mut unifier, graph, id, &mut axes, &mut uses);
+            let mut rule = AxisRule::new(&mut unifier, graph, id, &mut axes, &mut found);
             graph.at(id).op.axes(&mut rule);
             rule.finish();
         }
@@ -123,7 +133,7 @@ impl Spaces {
                 unifier.freeze(&dim, &reason);
             }
         }
-        resolve(graph, &mut unifier, axes, &uses)
+        resolve(graph, &mut unifier, axes, &found)
     }
 
     /// All spaces; an atom's index is the position. Frozen ones and pixels are among them.
@@ -182,6 +192,9 @@ impl Spaces {
         };
         let space = &self.spaces[id.index()];
         let why = match space {
+            Space { folds, .. } if !folds.is_empty() => {
+                "two activations are multiplied and summed over it, so new ones can only be copies"
+            }
             Space { pooled: true, .. } => {
                 "a mean or an extreme is taken over its units, so new ones can only be copies"
             }
@@ -235,8 +248,10 @@ fn resolve(
     graph: &Graph,
     unifier: &mut Unifier,
     axes: Vec<Vec<Dim>>,
-    uses: &[rule::Use],
+    found: &rule::Found,
 ) -> Spaces {
+    let readers = readers(graph);
+    let last = last_softmaxes(graph, &readers);
     let mut ids: HashMap<AtomId, AtomId> = HashMap::new();
     let mut spaces: Vec<Space> = Vec::new();
     let mut resolved: Vec<Vec<Dim>> = vec![Vec::new(); axes.len()];
@@ -258,7 +273,7 @@ fn resolve(
                     if leaves > 1 {
                         name.push_str(&format!("#{position}"));
                     }
-                    spaces.push(space(graph, unifier, atom, name));
+                    spaces.push(space(graph, unifier, &last, atom, name));
                     AtomId((spaces.len() - 1) as u32)
                 });
                 position += 1;
@@ -267,38 +282,91 @@ fn resolve(
             resolved[value.index()].push(renamed);
         }
     }
-    let mut roles: BTreeMap<(AtomId, ValueId, usize), AxisRole> = BTreeMap::new();
-    let mut conflicts = Vec::new();
-    for one in uses {
-        for atom in unifier.resolve(&one.label).atoms() {
-            // Axes that could not be made equal leave labels behind that no value has.
-            let Some(&id) = ids.get(&atom) else {
-                continue;
-            };
-            let known = *roles
-                .entry((id, one.parameter, one.axis))
-                .or_insert(one.role);
-            if known != one.role {
-                conflicts.push((id, one.parameter));
+    let ids: HashMap<AtomId, AtomId> = ids;
+    // Axes that could not be made equal leave labels behind that no value has.
+    let mut leaves = |label: &Dim| -> Vec<AtomId> {
+        let atoms = unifier.resolve(label).atoms();
+        atoms
+            .iter()
+            .filter_map(|atom| ids.get(atom).copied())
+            .collect()
+    };
+    for pool in &found.pools {
+        for id in leaves(&pool.label) {
+            spaces[id.index()].pools.push(pool.node);
+        }
+    }
+    let folding = fold::Folding {
+        graph,
+        axes: &resolved,
+        readers: &readers,
+    };
+    let mut sites: BTreeMap<(AtomId, ValueId, usize), Vec<(AxisRole, NodeId)>> = BTreeMap::new();
+    for one in &found.uses {
+        for id in leaves(&one.label) {
+            let place = sites.entry((id, one.parameter, one.axis)).or_default();
+            place.push((one.role, one.node));
+        }
+    }
+    for ((id, parameter, axis), uses) in sites {
+        let space = &mut spaces[id.index()];
+        let reads = || uses.iter().filter(|(role, _)| *role == AxisRole::Contract);
+        let tied = reads().count() > 0 && reads().count() < uses.len();
+        space.sites.push(SpaceSite {
+            parameter,
+            axis,
+            role: if tied { AxisRole::Map } else { uses[0].0 },
+        });
+        if !tied {
+            continue;
+        }
+        // What it reads can bring the shares along.
+        let mut folds = Vec::new();
+        let absorbed = reads().try_for_each(|(_, node)| {
+            let inputs = &graph.at(*node).inputs;
+            let other = inputs.iter().position(|input| *input != parameter);
+            folds.extend(folding.through(*node, other.unwrap_or(0), id)?);
+            Ok::<(), String>(())
+        });
+        space.border = false;
+        match absorbed {
+            Ok(()) => space.folds.extend(folds),
+            Err(_) => {
+                space.counted |= space.refusal.is_none();
+                let name = &graph.get(parameter).name;
+                space.refusal.get_or_insert(Refusal {
+                    space: space.name.clone(),
+                    node: None,
+                    why: format!(
+                        "`{name}` produces its units in one place and reads them in another"
+                    ),
+                });
             }
         }
     }
-    for ((id, parameter, axis), role) in roles {
-        spaces[id.index()].sites.push(SpaceSite {
-            parameter,
-            axis,
-            role,
-        });
-    }
-    for (id, parameter) in conflicts {
-        let space = &mut spaces[id.index()];
-        space.border = false;
-        let name = &graph.get(parameter).name;
-        space.refusal.get_or_insert(Refusal {
-            space: space.name.clone(),
-            node: None,
-            why: format!("`{name}` produces its units in one place and reads them in another"),
-        });
+    for product in &found.products {
+        for id in leaves(&product.label) {
+            let space = &mut spaces[id.index()];
+            let folds = folding
+                .through(product.node, 0, id)
+                .or_else(|left| folding.through(product.node, 1, id).map_err(|_| left));
+            match folds {
+                Ok(folds) => space.folds.extend(folds),
+                Err(why) => {
+                    space.counted |= space.refusal.is_none();
+                    // It says more than that it is an axis of an input.
+                    space.refusal = space.refusal.take().filter(|_| !space.border);
+                    space.refusal.get_or_insert(Refusal {
+                        space: space.name.clone(),
+                        node: Some(graph.node_name(product.node).to_owned()),
+                        why: format!(
+                            "two activations are multiplied and summed over this axis, and {why}"
+                        ),
+                    });
+                }
+            }
+            space.border = false;
+        }
     }
     let mut by_name = HashMap::new();
     for (index, space) in (0u32..).zip(&spaces) {
@@ -312,7 +380,33 @@ fn resolve(
     }
 }
 
-fn space(graph: &Graph, unifier: &Unifier, atom: AtomId, name: String) -> Space {
+/// The nodes that read each value, once for each time.
+fn readers(graph: &Graph) -> Vec<Vec<NodeId>> {
+    let mut readers = vec![Vec::new(); graph.values().len()];
+    for id in graph.node_ids() {
+        for input in &graph.at(id).inputs {
+            readers[input.index()].push(id);
+        }
+    }
+    readers
+}
+
+/// Each softmax that makes an output of the graph of logits which nothing else reads: classes behind
+/// it can be extended, since what it divides by is the same for all old ones.
+fn last_softmaxes(graph: &Graph, readers: &[Vec<NodeId>]) -> Vec<NodeId> {
+    let alone = |node: &NodeId| {
+        let logits = graph.at(*node).inputs[0];
+        let output = graph.at(*node).outputs[0];
+        readers[logits.index()].len() == 1
+            && readers[output.index()].is_empty()
+            && !graph.outputs().contains(&logits)
+    };
+    let outputs = graph.outputs().iter();
+    let made = outputs.filter_map(|id| Some(border::final_softmax(graph, *id)?.0));
+    made.filter(alone).collect()
+}
+
+fn space(graph: &Graph, unifier: &Unifier, last: &[NodeId], atom: AtomId, name: String) -> Space {
     let refusal = unifier.frozen(atom).map(|frozen| Refusal {
         space: name.clone(),
         node: frozen.node.map(|node| graph.node_name(node).to_owned()),
@@ -323,8 +417,13 @@ fn space(graph: &Graph, unifier: &Unifier, atom: AtomId, name: String) -> Space 
         sites: Vec::new(),
         uniform: unifier.is_uniform(atom),
         pooled: unifier.is_pooled(atom),
-        // Rules name their node; only the graph's own border has none.
-        border: unifier.frozen(atom).is_some_and(|f| f.node.is_none()),
+        // Rules name their node; only the graph's own border has none. A last softmax is a part of it.
+        border: unifier
+            .frozen(atom)
+            .is_some_and(|f| f.node.is_none_or(|node| last.contains(&node))),
+        counted: false,
+        pools: Vec::new(),
+        folds: Vec::new(),
         refusal,
         name,
     }

@@ -30,6 +30,25 @@ pub(super) struct Use {
     pub(super) axis: usize,
     pub(super) label: Dim,
     pub(super) role: AxisRole,
+    /// The node that reads it.
+    pub(super) node: NodeId,
+}
+
+/// A sum over a label that no parameter of the node absorbs the copies of.
+#[derive(Clone, Debug)]
+pub(super) struct Contraction {
+    pub(super) node: NodeId,
+    pub(super) label: Dim,
+}
+
+/// What the rules of all nodes say, besides that axes are the same.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) uses: Vec<Use>,
+    /// Products of two activations, summed over a label.
+    pub(super) products: Vec<Contraction>,
+    /// Means and extremes over a label.
+    pub(super) pools: Vec<Contraction>,
 }
 
 /// A label of the rule being applied.
@@ -52,7 +71,7 @@ pub struct AxisRule<'a> {
     node: NodeId,
     /// The axes of every value so far, by value and axis.
     axes: &'a mut Vec<Vec<Dim>>,
-    uses: &'a mut Vec<Use>,
+    found: &'a mut Found,
     labels: Vec<LabelState>,
 }
 
@@ -62,7 +81,7 @@ impl<'a> AxisRule<'a> {
         graph: &'a Graph,
         node: NodeId,
         axes: &'a mut Vec<Vec<Dim>>,
-        uses: &'a mut Vec<Use>,
+        found: &'a mut Found,
     ) -> Self {
         for output in &graph.at(node).outputs {
             axes[output.index()] = graph
@@ -78,7 +97,7 @@ impl<'a> AxisRule<'a> {
             graph,
             node,
             axes,
-            uses,
+            found,
             labels: Vec::new(),
         }
     }
@@ -278,17 +297,25 @@ impl<'a> AxisRule<'a> {
 
     /// States that a mean is taken over a label, so that its copies must be equally many.
     pub fn mean_over(&mut self, label: Label) {
-        self.labels[label.0].free = true;
-        let dim = self.labels[label.0].dim.clone();
+        let dim = self.pool(label);
         self.unifier.make_uniform(&dim, Some(self.node));
     }
 
     /// States that the largest or smallest element along a label is taken, which copies of
     /// elements do not change.
     pub fn extreme_over(&mut self, label: Label) {
-        self.labels[label.0].free = true;
-        let dim = self.labels[label.0].dim.clone();
+        let dim = self.pool(label);
         self.unifier.make_pooled(&dim);
+    }
+
+    fn pool(&mut self, label: Label) -> Dim {
+        self.labels[label.0].free = true;
+        let label = self.labels[label.0].dim.clone();
+        self.found.pools.push(Contraction {
+            node: self.node,
+            label: label.clone(),
+        });
+        label
     }
 
     /// Applies a rule in the notation of this module.
@@ -367,6 +394,16 @@ impl<'a> AxisRule<'a> {
                 .filter(|(value, _)| self.graph.is_parameter(*value))
                 .collect();
             let activations = label.reads.len() - parameters.len();
+            let uses = |role| {
+                let sites = parameters.iter().map(move |(parameter, axis)| Use {
+                    parameter: *parameter,
+                    axis: *axis,
+                    label: label.dim.clone(),
+                    role,
+                    node: self.node,
+                });
+                sites.collect::<Vec<_>>()
+            };
             let role = match (activations, parameters.len(), label.written) {
                 (_, _, true) if !label.reads.is_empty() => Ok(AxisRole::Map),
                 _ if label.free => Ok(AxisRole::Map),
@@ -374,18 +411,18 @@ impl<'a> AxisRule<'a> {
                 (1, 1, false) => Ok(AxisRole::Contract),
                 (0, 1, false) => Err("only the operator's own parameter has this axis"),
                 (1, 0, false) => Err("the operator sums or moves over this axis"),
-                (_, 0, false) => Err("two activations are multiplied and summed over this axis"),
+                (_, 0, false) => {
+                    // Whether something before it absorbs the copies is seen when all is known.
+                    self.found.products.push(Contraction {
+                        node: self.node,
+                        label: label.dim.clone(),
+                    });
+                    continue;
+                }
                 (_, _, false) => Err("several parameters are summed over this axis"),
             };
             match role {
-                Ok(role) => self
-                    .uses
-                    .extend(parameters.into_iter().map(|(parameter, axis)| Use {
-                        parameter,
-                        axis,
-                        label: label.dim.clone(),
-                        role,
-                    })),
+                Ok(role) => self.found.uses.extend(uses(role)),
                 Err(why) => {
                     let reason = Frozen {
                         node: Some(self.node),
@@ -393,13 +430,7 @@ impl<'a> AxisRule<'a> {
                     };
                     self.unifier.freeze(&label.dim, &reason);
                     // A frozen axis keeps its place in the list of what a space touches.
-                    self.uses
-                        .extend(parameters.into_iter().map(|(parameter, axis)| Use {
-                            parameter,
-                            axis,
-                            label: label.dim.clone(),
-                            role: AxisRole::Map,
-                        }));
+                    self.found.uses.extend(uses(AxisRole::Map));
                 }
             }
         }

@@ -67,7 +67,10 @@ const RULES: [&str; 3] = ["n c w -> n c x", MaxPool::RULE, "n c d h w -> n c z y
 /// What the rules, layouts and roles of all pools have in common.
 macro_rules! pool_parts {
     () => {
-        const RULE: &'static str = "n c h w -> n c y x";
+        pool_parts!("n c h w -> n c y x", |_rule, _pixels| ());
+    };
+    ($text:literal, |$rule:ident, $pixels:ident| $along:expr) => {
+        const RULE: &'static str = $text;
         const ARITY: Arity = Arity::exactly(1);
 
         fn role(&self, _: usize) -> Role {
@@ -78,8 +81,13 @@ macro_rules! pool_parts {
             1
         }
 
-        fn axes(&self, rule: &mut AxisRule<'_>) {
-            rule.notation(RULES[rule.input_shape(0).rank() - 3], &[]);
+        fn axes(&self, $rule: &mut AxisRule<'_>) {
+            let rule = RULES[$rule.input_shape(0).rank() - 3];
+            for (name, $pixels) in $rule.notation(rule, &[]) {
+                if matches!(name.as_str(), "d" | "h" | "w") {
+                    $along;
+                }
+            }
         }
 
         fn resize(&self, _: &Grown<'_>) -> Self {
@@ -371,7 +379,10 @@ impl Operator for GlobalAveragePool {
         })
     }
 
-    pool_parts!();
+    pool_parts!(
+        "n c h w -> n c y x, h and w by equal copies",
+        |rule, pixels| rule.mean_over(pixels)
+    );
 }
 
 struct GlobalAverageKernel {

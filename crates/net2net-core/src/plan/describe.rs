@@ -1,6 +1,6 @@
 //! Plans in words.
 
-use super::{Enlarge, Extend, Insert, Join, Layer, Noise, NoiseKind, Step, Widen};
+use super::{Enlarge, Extend, Insert, Join, Layer, Noise, NoiseKind, Pad, Step, Widen};
 
 impl Step {
     /// The step in a line.
@@ -15,6 +15,9 @@ impl Step {
                 let sides: Vec<String> = kernel.iter().map(usize::to_string).collect();
                 format!("enlarge the filter of {layer} to {}", sides.join("x"))
             }
+            Step::Pad(Pad { space, size, .. }) => format!(
+                "pad {space} to {size} units; the epsilon of normalisations over it shrinks by as much"
+            ),
             Step::Join(Join {
                 concat,
                 from,

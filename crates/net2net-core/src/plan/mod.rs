@@ -9,6 +9,8 @@ mod deepen;
 mod describe;
 mod layer;
 mod limits;
+mod pad;
+mod padding;
 mod region;
 mod structure;
 mod widen;
@@ -20,6 +22,9 @@ pub use block::{Block, blocks, copy_block};
 pub use deepen::{branch, deepen, deepenable, is_rectified, measure, toppable};
 pub use layer::{Insert, Layer, UndoneNorm};
 pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, check_sizes};
+pub(crate) use pad::paddable;
+pub use pad::{Fill, Pad, fill, pad};
+pub(crate) use padding::{Padded, Padding, Slices};
 pub(crate) use region::Region;
 pub(crate) use structure::ancestors;
 pub use structure::{Enlarge, Extend, Join, classes, enlarge, features, join};
@@ -58,6 +63,8 @@ pub enum Step {
     Enlarge(Enlarge),
     /// One more branch of a concatenation.
     Join(Join),
+    /// More units in a space that is normalised over.
+    Pad(Pad),
 }
 
 /// More units in a space, each a copy of one that is there.

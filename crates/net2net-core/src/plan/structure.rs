@@ -67,8 +67,8 @@ fn refuse(what: &str, why: impl Into<String>) -> Refusal {
 
 /// Plans `size` classes: the last axis of an output of logits grows, and the old logits stay.
 ///
-/// New logits are `logit`, whatever the input, until they are trained. Refused where a softmax
-/// stands in the network: new classes would take their probability from the old ones.
+/// New logits are `logit`, whatever the input, until they are trained. Where the output is made by a
+/// softmax, new classes take their probability from all old ones in equal parts.
 pub fn classes(
     graph: &Graph,
     spaces: &Spaces,

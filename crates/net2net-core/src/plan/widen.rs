@@ -7,6 +7,9 @@ use super::{MAX_UNITS, Noise, NoiseKind, Widen};
 use crate::dims::{Refusal, Spaces};
 use crate::weights::stream;
 
+/// How far shares are drawn from each other, unless said otherwise.
+const DEFAULT_SPREAD: f64 = 0.5;
+
 /// Which old unit each new one copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,7 +46,9 @@ pub enum Symmetry {
 
 impl Default for Symmetry {
     fn default() -> Self {
-        Symmetry::Uneven { spread: 0.5 }
+        Symmetry::Uneven {
+            spread: DEFAULT_SPREAD,
+        }
     }
 }
 
@@ -78,7 +83,7 @@ pub fn widen(
     }
     if space.uniform && !size.is_multiple_of(old) {
         return Err(refuse(format!(
-            "a mean is taken over its {old} units, so it can only grow to a multiple of them"
+            "a mean is taken over its {old} units, so copies can only make a multiple of them"
         )));
     }
     let mut random = stream(seed, &format!("widen {name}"));
@@ -95,6 +100,8 @@ pub fn widen(
         .collect();
     let spread = match symmetry {
         Symmetry::Uneven { spread } => spread,
+        // What nothing reads with a weight of its own has no place for noise.
+        Symmetry::ZeroSum { .. } if !space.folds.is_empty() => DEFAULT_SPREAD,
         _ => 0.0,
     };
     // At 1 a share could be zero, and all shares of a unit at once.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::apply::{ApplyError, Growth, apply};
+use crate::border;
 use crate::dims::{Refusal, Spaces};
 use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, ValueId};
@@ -379,8 +380,10 @@ impl<T: Precision> Draft<'_, T> {
         wanted: &Request,
     ) -> Result<(), RequestError> {
         for (pattern, size) in &wanted.classes {
-            let outputs = evaluate(cx, old, self.weights, self.batch, self.inputs);
-            let outputs = outputs.map_err(PlanError::Measure)?;
+            let logits = with_logits(old);
+            let outputs = evaluate(cx, &logits, self.weights, self.batch, self.inputs);
+            let mut outputs = outputs.map_err(PlanError::Measure)?;
+            let outputs = outputs.split_off(old.outputs().len());
             for (at, id) in named(self.graph(), self.graph().outputs(), pattern, "output")? {
                 let finite = outputs[at].iter().map(|x| (*x).to_f64());
                 let logit = finite.filter(|x| x.is_finite()).fold(0.0, f64::min);
@@ -398,6 +401,16 @@ impl<T: Precision> Draft<'_, T> {
         }
         Ok(())
     }
+}
+
+/// A network that has, behind its outputs, each of them once more as it is before a last softmax.
+fn with_logits(graph: &Graph) -> Graph {
+    let mut all = graph.clone();
+    for output in graph.outputs() {
+        let softmax = border::final_softmax(graph, *output);
+        all.output(softmax.map_or(*output, |(node, _)| graph.at(node).inputs[0]));
+    }
+    all
 }
 
 /// Those inputs or outputs that a pattern names, with their positions.

@@ -1,14 +1,14 @@
 //! Which spaces widen, and to what size.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use wildmatch::WildMatch;
 
 use super::{Request, RequestError, Target, refusal};
 use crate::apply::resized;
-use crate::dims::{AtomId, Spaces};
+use crate::dims::{AtomId, Space, Spaces};
 use crate::graph::Graph;
-use crate::plan::{Step, check_sizes, widen};
+use crate::plan::{Step, check_sizes, fill, pad, widen};
 
 /// New sizes of spaces.
 type Sizes = HashMap<AtomId, usize>;
@@ -16,6 +16,8 @@ type Sizes = HashMap<AtomId, usize>;
 /// The spaces that are to widen, and how they are asked to.
 pub(super) struct Widths {
     spaces: Spaces,
+    /// Those over which a mean is taken, and that can be padded.
+    padded: BTreeSet<AtomId>,
     /// By the factor.
     scaled: Vec<AtomId>,
     /// To a size of their own.
@@ -26,10 +28,20 @@ impl Widths {
     pub(super) fn new(graph: &Graph, wanted: &Request) -> Result<Widths, RequestError> {
         let spaces = Spaces::infer(graph);
         let mut names: Vec<(AtomId, Vec<String>)> = Vec::new();
-        for space in spaces.growable() {
+        let mut padded = BTreeSet::new();
+        for space in spaces.all().iter().filter(|space| !space.sites.is_empty()) {
+            let Some(id) = spaces.position(&space.name) else {
+                continue;
+            };
+            let can = |space: &Space| space.refusal.is_none() || space.counted;
+            if can(space) && space.uniform && fill(graph, &spaces, id).is_ok() {
+                padded.insert(id);
+            } else if space.refusal.is_some() {
+                continue;
+            }
             let mut all = vec![space.name.clone()];
             all.extend(spaces.aliases(graph, space));
-            names.push((spaces.find(&space.name)?, all));
+            names.push((id, all));
         }
         let mut sized: Sizes = HashMap::new();
         for (pattern, size) in &wanted.sizes {
@@ -44,6 +56,7 @@ impl Widths {
         }
         Ok(Widths {
             spaces,
+            padded,
             scaled,
             sized,
         })
@@ -80,19 +93,38 @@ impl Widths {
         let mut sizes: Vec<(AtomId, usize)> = sizes.into_iter().collect();
         sizes.sort_unstable();
         let step = |(id, size): (AtomId, usize)| {
-            let name = &self.spaces.all()[id.index()].name;
+            let space = &self.spaces.all()[id.index()];
+            let name = &space.name;
+            if self.is_padded(id, size) {
+                let planned = pad(graph, &self.spaces, name, size, seed);
+                return Ok(Step::Pad(planned?));
+            }
             let (mapping, symmetry) = (wanted.mapping, wanted.symmetry);
             let widen = widen(&self.spaces, name, size, mapping, symmetry, seed);
             Ok(Step::Widen(widen?))
         };
+        // Those that are padded come one by one, the others in one pass before them.
+        sizes.sort_by_key(|(id, size)| self.is_padded(*id, *size));
         sizes.into_iter().map(step).collect()
+    }
+
+    /// Whether a space gets new units in place of copies: where copies cannot be equally many.
+    fn is_padded(&self, id: AtomId, size: usize) -> bool {
+        let space = &self.spaces.all()[id.index()];
+        let equal = size.is_multiple_of(space.size.at(1)) && !space.counted;
+        self.padded.contains(&id) && !equal
+    }
+
+    /// Whether only multiples of its size are possible.
+    fn by_multiples(&self, id: AtomId) -> bool {
+        self.spaces.all()[id.index()].uniform && !self.padded.contains(&id)
     }
 
     /// By a factor, and by one unit at least.
     fn scale(&self, id: AtomId, wanted: &Request, factor: f64) -> usize {
         let space = &self.spaces.all()[id.index()];
         let old = space.size.at(1);
-        if space.uniform {
+        if self.by_multiples(id) {
             return old.saturating_mul((factor.round() as usize).max(2));
         }
         let size = ((old as f64 * factor).round() as usize).max(old + 1);
@@ -119,8 +151,7 @@ impl Widths {
             wanted,
             target,
         };
-        let uniform = |id: &AtomId| self.spaces.all()[id.index()].uniform;
-        let multiples = match self.scaled.iter().any(uniform) {
+        let multiples = match self.scaled.iter().any(|id| self.by_multiples(*id)) {
             true => MAX_MULTIPLE,
             false => 1,
         };
@@ -176,7 +207,7 @@ impl Fit<'_> {
         for id in &self.widths.scaled {
             let space = &self.widths.spaces.all()[id.index()];
             let old = space.size.at(1);
-            let size = match space.uniform {
+            let size = match self.widths.by_multiples(*id) {
                 true => old.saturating_mul(multiple),
                 false => match (old as f64 * factor).round() as usize {
                     size if size > old => rounded_up(size, self.wanted),

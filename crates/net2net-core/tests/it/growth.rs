@@ -9,7 +9,8 @@ use net2net_core::dims::Spaces;
 use net2net_core::graph::Graph;
 use net2net_core::ops::OPERATORS;
 use net2net_core::plan::{
-    Insert, Layer, Mapping, Plan, PlanError, Step, Symmetry, Widen, deepen, deepenable, widen,
+    Insert, Layer, Mapping, Plan, PlanError, Step, Symmetry, Widen, deepen, deepenable, fill, pad,
+    widen,
 };
 use net2net_core::verify::{TOLERANCE, compare};
 use net2net_core::weights::{Weights, stream};
@@ -33,6 +34,9 @@ pub struct Coverage {
     pub structured: BTreeMap<&'static str, usize>,
     pub symmetries: BTreeMap<&'static str, usize>,
     pub refused: usize,
+    /// Spaces that were padded, by fill, and those whose shares were folded into what makes them.
+    pub padded: BTreeMap<&'static str, usize>,
+    pub folded: usize,
 }
 
 impl Coverage {
@@ -88,6 +92,7 @@ fn random_widening(graph: &Graph, random: &mut ChaCha8Rng, met: &mut Coverage) -
             true => 2 * old,
             false => old + random.random_range(1..=old + 1),
         };
+        met.folded += usize::from(!space.folds.is_empty());
         let mapping = [Mapping::Random, Mapping::Uniform][random.random_range(0..2)];
         let (kind, symmetry) = random_symmetry(random);
         Coverage::count(&mut met.symmetries, kind);
@@ -97,6 +102,30 @@ fn random_widening(graph: &Graph, random: &mut ChaCha8Rng, met: &mut Coverage) -
         ));
     }
     steps
+}
+
+/// Pads a space that can be padded.
+fn random_padding(graph: &Graph, random: &mut ChaCha8Rng, met: &mut Coverage) -> Option<Step> {
+    let spaces = Spaces::infer(graph);
+    let can = |space: &&net2net_core::dims::Space| {
+        let id = spaces.position(&space.name).unwrap();
+        space.uniform && fill(graph, &spaces, id).is_ok()
+    };
+    let names: Vec<&str> = spaces
+        .growable()
+        .filter(can)
+        .map(|s| s.name.as_str())
+        .collect();
+    let name = names.get(random.random_range(0..names.len().max(1)))?;
+    let old = spaces.all()[spaces.find(name).unwrap().index()].size.at(1);
+    let size = old + random.random_range(1..=old + 1);
+    let step = pad(graph, &spaces, name, size, random.random()).unwrap();
+    let kind = match step.fill {
+        net2net_core::plan::Fill::Zero => "zero",
+        net2net_core::plan::Fill::Mean => "mean",
+    };
+    Coverage::count(&mut met.padded, kind);
+    Some(Step::Pad(step))
 }
 
 /// A layer after a random one, of the kind that fits there.
@@ -167,6 +196,10 @@ pub fn random_plan(
         && let Some((kind, step)) = random_structure(&grown, random)
     {
         Coverage::count(&mut met.structured, kind);
+        steps.push(step);
+        grown = stand(&steps);
+    }
+    if let Some(step) = random_padding(&grown, random, met) {
         steps.push(step);
         grown = stand(&steps);
     }
@@ -324,5 +357,13 @@ fn growth_keeps_the_function_of_random_networks() {
         met.inserted,
         met.structured
     );
+    let padded: Vec<&str> = met.padded.keys().copied().collect();
+    assert_eq!(padded, ["mean", "zero"], "{:?}", met.padded);
+    assert!(
+        met.padded.values().all(|count| *count >= 20),
+        "{:?}",
+        met.padded
+    );
+    assert!(met.folded >= 50, "only {} folded", met.folded);
     assert!(met.refused > 100, "only {} refusals", met.refused);
 }

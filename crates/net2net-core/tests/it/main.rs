@@ -10,6 +10,7 @@ mod memory;
 mod moments;
 mod moves;
 mod optimizers;
+mod padding;
 mod pairs;
 mod parting;
 mod plan_file;

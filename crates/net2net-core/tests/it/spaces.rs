@@ -141,7 +141,7 @@ fn a_tied_autoencoder_refuses_its_code() {
         "graph g\ninput x [N, 4]\nparam w [2, 4]\nnode code [N, 2] = Gemm(x, w; transB=1)
          node out [N, 4] = Gemm(code, w)\noutput out\n",
         "code 2 w.0:map -- `w` produces its units in one place and reads them in another
-         out 4 w.1:contract -- it is an axis of a graph input",
+         out 4 w.1:map -- it is an axis of a graph input",
     );
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use net2net_core::apply::{ApplyError, Growth, apply};
 use net2net_core::dims::Spaces;
-use net2net_core::engine::{OptimizerState, Trainer};
+use net2net_core::engine::{OptimizerState, Trainer, evaluate};
 use net2net_core::graph::Graph;
 use net2net_core::ops::Op;
 use net2net_core::plan::{
@@ -299,12 +299,47 @@ fn layers_of_sequences_deepen_and_their_blocks_are_copied() {
 }
 
 #[test]
+fn classes_behind_a_softmax_divide_what_the_new_ones_leave() {
+    for softmax in ["Softmax", "LogSoftmax"] {
+        let lines = format!("node p [N, 3] = {softmax}(fc)\noutput p\n");
+        let net = net(&RESIDUAL.replace("output fc\n", &lines));
+        let spaces = Spaces::infer(&net.graph);
+        let output = net.graph.outputs()[0];
+        let planned = classes(&net.graph, &spaces, output, 5, -1.0).unwrap();
+        // Copies would still be counted twice.
+        assert!(spaces.find(&planned.space).is_err());
+        let (growth, weights) = grow(&net, Step::Extend(planned));
+        assert_eq!(
+            growth.graph().get(growth.graph().outputs()[0]).shape.at(1),
+            [1, 5]
+        );
+        // The new classes are possible, so that they can be learned.
+        let mut cx = Context::new(1).unwrap();
+        let x = net.inputs(BATCH, 1);
+        let after = evaluate(&mut cx, growth.graph(), &weights, BATCH, &slices(&x)).unwrap();
+        let likely = |x: &f64| {
+            if softmax == "Softmax" {
+                *x > 1e-4
+            } else {
+                *x > -10.0
+            }
+        };
+        assert!(after[0].iter().all(likely), "{after:?}");
+    }
+}
+
+#[test]
 fn what_would_change_the_function_is_refused() {
+    // Where something else reads the probabilities, or the logits, there can be no more of them.
+    for more in ["node q [N, 3] = Relu(p)\noutput q\n", "output fc\n"] {
+        let lines = format!("node p [N, 3] = Softmax(fc)\noutput p\n{more}");
+        let net = net(&RESIDUAL.replace("output fc\n", &lines));
+        let spaces = Spaces::infer(&net.graph);
+        assert!(classes(&net.graph, &spaces, net.graph.outputs()[0], 5, 0.0).is_err());
+    }
     let softmax = RESIDUAL.replace("output fc\n", "node p [N, 3] = Softmax(fc)\noutput p\n");
     let net = net(&softmax);
     let spaces = Spaces::infer(&net.graph);
-    let output = net.graph.outputs()[0];
-    assert!(classes(&net.graph, &spaces, output, 5, 0.0).is_err());
     let input = net.graph.inputs()[0];
     for size in [1 << 22, 1 << 40, usize::MAX] {
         let refusal = features(&net.graph, &spaces, input, size, 0).unwrap_err();

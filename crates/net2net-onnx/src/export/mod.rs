@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use net2net_core::apply::{Growth, Origin};
 use net2net_core::graph::{Extent, Graph, NodeId, Shape, ValueId};
-use net2net_core::ops::Op;
+use net2net_core::ops::{Attribute, Attributes, Op};
 use net2net_core::plan::{Plan, Step};
 use net2net_core::weights::Source;
 use net2net_kernels::Real;
@@ -174,13 +174,36 @@ fn difference(
             let why = format!("it is {shape} when read again, not {expected}");
             return Some((value.name.clone(), why));
         }
-        let op = |graph: &Graph, id| graph.producer(id).map(|node| graph.at(node).op.clone());
+        let op = |graph: &Graph, id| {
+            let node = graph.producer(id).map(|node| graph.at(node))?;
+            Some((node.op.name(), as_stored(node.op.write())))
+        };
         if comparable && op(found, other) != op(wanted, id) {
             let why = "its operator is another one when read again".to_owned();
             return Some((value.name.clone(), why));
         }
     }
     None
+}
+
+/// Attributes as a file has them, which knows no real numbers but those of single precision.
+fn as_stored(mut attributes: Attributes) -> Attributes {
+    let rounded = |x: &f64| f64::from(*x as f32);
+    let reals: Vec<(String, Attribute)> = attributes
+        .iter()
+        .filter_map(|(name, value)| match value {
+            Attribute::Float(x) => Some((name.to_owned(), Attribute::Float(rounded(x)))),
+            Attribute::Floats(all) => {
+                let all = all.iter().map(rounded).collect();
+                Some((name.to_owned(), Attribute::Floats(all)))
+            }
+            _ => None,
+        })
+        .collect();
+    for (name, value) in reals {
+        attributes.insert(&name, value);
+    }
+    attributes
 }
 
 /// The batch may be free in one reading and fixed to one in the other.
@@ -204,6 +227,8 @@ struct Writer<'a> {
     constant_nodes: HashMap<&'a str, usize>,
     /// Names that are taken.
     names: HashSet<String>,
+    /// What states a number that was computed, by the name of the number.
+    stated: HashMap<String, String>,
     /// Initialisers to be added or replaced, by name.
     tensors: BTreeMap<String, TensorProto>,
     /// Copied parameters as the graph lays them out, where `tensors` has them as the document does.
@@ -264,6 +289,7 @@ impl<'a> Writer<'a> {
             initializers: initializers.map(|(i, t)| (t.name(), i)).collect(),
             constant_nodes: constants.collect(),
             names,
+            stated: HashMap::new(),
             tensors: BTreeMap::new(),
             plain: BTreeMap::new(),
             constants: BTreeMap::new(),
@@ -481,15 +507,17 @@ impl<'a> Writer<'a> {
 
     /// The initialiser that states what a name stood for before growth.
     fn pin(&mut self, name: &str) -> Result<String, OnnxError> {
-        let stated = format!("{name}.stated");
+        if let Some(stated) = self.stated.get(name) {
+            return Ok(stated.clone());
+        }
+        let stated = self.fresh(&format!("{name}.stated"));
+        self.stated.insert(name.to_owned(), stated.clone());
         let place = self
             .imported
             .parameters
             .get(name)
             .map(|stored| &stored.place);
-        if let (Some(Place::Folded(sizes, numbers)), false) =
-            (place, self.tensors.contains_key(&stated))
-        {
+        if let Some(Place::Folded(sizes, numbers)) = place {
             let template = self.template(&stated);
             let tensor = tensor::with_numbers(&template, sizes, numbers.iter().copied())?;
             self.tensors.insert(stated.clone(), tensor);

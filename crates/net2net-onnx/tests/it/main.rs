@@ -15,3 +15,4 @@ mod sequences;
 mod shapes;
 mod storage;
 mod streaming;
+mod streams;

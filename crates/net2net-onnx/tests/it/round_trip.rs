@@ -18,7 +18,8 @@ use net2net_onnx::{Document, Imported};
 use crate::models::Model;
 
 /// Attributes that growth may change.
-const SIZES: [&str; 11] = [
+const SIZES: [&str; 12] = [
+    "epsilon",
     "group",
     "shape",
     "split",

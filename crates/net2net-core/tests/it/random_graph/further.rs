@@ -3,8 +3,8 @@
 
 use net2net_core::graph::ValueId;
 use net2net_core::ops::{
-    Conv, ConvTranspose, GroupNorm, InstanceNorm, LayerNorm, Lrn, MatMul, Op, Reshape, RmsNorm,
-    Window,
+    Add, Conv, ConvTranspose, GroupNorm, InstanceNorm, LayerNorm, Lrn, MatMul, Op, Reshape,
+    RmsNorm, Softmax, Split, Take, Transpose, Window,
 };
 
 use super::Maker;
@@ -57,8 +57,9 @@ impl Maker {
         let [c, h, w] = self.sizes(x)[..] else {
             unreachable!()
         };
-        match self.below(6) {
+        match self.below(8) {
             0 => self.spread(x),
+            6 | 7 => self.attention(x),
             1 => {
                 let y = self.layer(x, 6);
                 let y = self.shaped(y, &[2, 3, h, w]);
@@ -105,6 +106,92 @@ impl Maker {
                 self.shaped(y, &[out, h, w])
             }
         }
+    }
+
+    fn turned(&mut self, x: ValueId, perm: &[usize]) -> ValueId {
+        let perm = perm.to_vec();
+        self.node(Transpose { perm }, &[x])
+    }
+
+    /// Two heads of three units over the pixels, on a residual stream of four.
+    fn attention(&mut self, x: ValueId) -> ValueId {
+        let [c, h, w] = self.sizes(x)[..] else {
+            unreachable!()
+        };
+        let y = self.shaped(x, &[c, h * w]);
+        let y = self.turned(y, &[0, 2, 1]);
+        let embedding = self.parameter("embedding", &[c, 4]);
+        let stream = self.node(MatMul, &[y, embedding]);
+        let y = match self.still {
+            true => stream,
+            false => self.stream_norm(stream),
+        };
+        let [q, k, v] = self.projections(y, h * w);
+        let k = self.turned(k, &[0, 1, 3, 2]);
+        let scores = self.node(MatMul, &[q, k]);
+        let weights = self.node(Softmax::default(), &[scores]);
+        let y = self.node(MatMul, &[weights, v]);
+        let y = self.turned(y, &[0, 2, 1, 3]);
+        let y = self.shaped(y, &[h * w, 6]);
+        let out = self.parameter("out", &[6, 4]);
+        let y = self.node(MatMul, &[y, out]);
+        let y = self.node(Add, &[stream, y]);
+        let y = self.turned(y, &[0, 2, 1]);
+        self.shaped(y, &[4, h, w])
+    }
+
+    fn stream_norm(&mut self, x: ValueId) -> ValueId {
+        let (axis, epsilon) = (-1, 1e-2);
+        let scale = self.parameter("scale", &[4]);
+        match self.chance(0.5) {
+            true => self.node(RmsNorm { axis, epsilon }, &[x, scale]),
+            false => {
+                let shift = self.parameter("shift", &[4]);
+                self.node(LayerNorm { axis, epsilon }, &[x, scale, shift])
+            }
+        }
+    }
+
+    /// Queries, keys and values, [N, heads, tokens, units], as exporters write them.
+    fn projections(&mut self, x: ValueId, tokens: usize) -> [ValueId; 3] {
+        let heads = |maker: &mut Maker, y: ValueId| {
+            let y = maker.shaped(y, &[tokens, 2, 3]);
+            maker.turned(y, &[0, 2, 1, 3])
+        };
+        let kind = self.below(3);
+        if kind == 0 {
+            return std::array::from_fn(|_| {
+                let weight = self.parameter("weight", &[4, 6]);
+                let y = self.node(MatMul, &[x, weight]);
+                let bias = self.parameter("bias", &[6]);
+                let y = self.node(Add, &[y, bias]);
+                heads(self, y)
+            });
+        }
+        let weight = self.parameter("weight", &[4, 18]);
+        let y = self.node(MatMul, &[x, weight]);
+        let bias = self.parameter("bias", &[18]);
+        let y = self.node(Add, &[bias, y]);
+        if kind == 1 {
+            self.count += 1;
+            let names = [0, 1, 2].map(|part| format!("split{}.{part}", self.count));
+            let sizes = vec![6; 3];
+            let parts = self
+                .graph
+                .node_with_outputs(&names, Split { axis: 2, sizes }.into(), &[y])
+                .unwrap();
+            return std::array::from_fn(|part| heads(self, parts[part]));
+        }
+        let y = self.shaped(y, &[tokens, 3, 2, 3]);
+        let y = self.turned(y, &[0, 2, 3, 1, 4]);
+        std::array::from_fn(|part| {
+            let take = Take {
+                axis: 1,
+                indices: vec![part as i64],
+                keep: false,
+            };
+            self.node(take, &[y])
+        })
     }
 
     /// A transposed convolution, perhaps of groups.
