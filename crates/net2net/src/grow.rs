@@ -24,6 +24,7 @@ use crate::inspect::made_by;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
+use crate::verify;
 use crate::state_dict::{self, StateDict};
 
 /// Grows a model.

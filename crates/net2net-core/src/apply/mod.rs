@@ -359,7 +359,7 @@ impl Stage {
 }
 
 /// What growth does to a moment: see [`Growth::optimizer_state`].
-fn moment_power(moment: Moment) -> i32 {
+pub(crate) fn moment_power(moment: Moment) -> i32 {
     match moment {
         Moment::First => 1,
         Moment::Second => 2,

@@ -143,7 +143,7 @@ impl Lift {
 
     /// Whether each row of a weight follows from the old numbers and the maps alone.
     pub(super) fn is_plain(&self) -> bool {
-        self.noise.is_empty() && !self.has_new()
+        self.noise.is_empty() && self.scale == 1.0 && !self.has_new()
     }
 
     /// Writes what makes new units, and zeros for what reads them.

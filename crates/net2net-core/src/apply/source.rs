@@ -7,7 +7,7 @@ use net2net_kernels::Real;
 use net2net_kernels::streamed::RowSource;
 
 use super::take::Take;
-use super::{Growth, Lift, Origin};
+use super::{Growth, Lift, Origin, moment_power};
 use crate::engine::Moment;
 use crate::weights::{Rows, Source, Tensor, WeightsError, Widened, Words};
 
@@ -86,7 +86,7 @@ impl Growth {
         let mut tensor = Cow::Borrowed(old);
         for stage in &self.stages {
             if let Some(Origin::Lifted(lift)) = stage.origins.get(name) {
-                tensor = Cow::Owned(lift.moment(&tensor, moment));
+                tensor = Cow::Owned(lift.shared(&tensor, moment_power(moment)));
             }
         }
         tensor.into_owned()

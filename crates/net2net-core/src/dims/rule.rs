@@ -183,11 +183,12 @@ impl<'a> AxisRule<'a> {
             );
             return;
         }
-        self.uses.push(Use {
+        self.found.uses.push(Use {
             parameter: value,
             axis,
             label: dim,
             role: AxisRole::Contract,
+            node: self.node,
         });
     }
 

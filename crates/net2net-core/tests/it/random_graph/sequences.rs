@@ -13,7 +13,7 @@ impl Maker {
     pub(super) fn sequence(&mut self, x: ValueId) -> ValueId {
         match self.below(5) {
             0 | 1 => self.recurrent(x),
-            2 | 3 => self.attention(x),
+            2 | 3 => self.attention_operator(x),
             _ => self.product(x),
         }
     }
@@ -121,7 +121,7 @@ impl Maker {
         self.in_order(y, &[0, 1, 3, 2])
     }
 
-    fn attention(&mut self, x: ValueId) -> ValueId {
+    fn attention_operator(&mut self, x: ValueId) -> ValueId {
         let [_, h, w] = self.sizes(x)[..] else {
             unreachable!()
         };
@@ -140,7 +140,7 @@ impl Maker {
         let mut k = self.heads(x, heads, 4, flat);
         let v = self.heads(x, heads, value, flat);
         if self.chance(0.6) {
-            (q, k) = (self.turned(q, x, all, flat), self.turned(k, x, heads, flat));
+            (q, k) = (self.rotated(q, x, all, flat), self.rotated(k, x, heads, flat));
         }
         let mut inputs = vec![q, k, v];
         if op.boolean_mask || self.chance(0.4) {
@@ -163,7 +163,7 @@ impl Maker {
     }
 
     /// Rotary positions, from a table of all pixels or by numbers that the image tells.
-    fn turned(&mut self, y: ValueId, x: ValueId, heads: usize, flat: bool) -> ValueId {
+    fn rotated(&mut self, y: ValueId, x: ValueId, heads: usize, flat: bool) -> ValueId {
         let [_, h, w] = self.sizes(x)[..] else {
             unreachable!()
         };
