@@ -189,24 +189,23 @@ fn attention() -> Vec<(&'static str, Build)> {
     ]
 }
 
-/// Tables that are computed get gradients, and those of the model do not.
+/// Tables that are computed get gradients: of angles of each sample, or of the same for all.
 fn turn(
     op: RotaryEmbedding,
     sizes: &'static [usize],
     table: &'static [usize],
-    fixed: bool,
+    repeated: bool,
 ) -> Build {
     Box::new(move |b, x| {
-        let count: usize = table.iter().product();
-        let tables = if fixed {
-            [b.parameter(table), b.parameter(table)]
+        let angles = if repeated {
+            b.parameter(table)
         } else {
             let positions = reshaped(b, x, &[48]);
-            let weight = b.parameter(&[48, count]);
+            let weight = b.parameter(&[48, table.iter().product()]);
             let angles = b.node(MatMul, &[positions, weight]);
-            let angles = reshaped(b, angles, table);
-            [b.node(Cos, &[angles]), b.node(Sin, &[angles])]
+            reshaped(b, angles, table)
         };
+        let tables = [b.node(Cos, &[angles]), b.node(Sin, &[angles])];
         let x = reshaped(b, x, sizes);
         b.node(op.clone(), &[x, tables[0], tables[1]])
     })
