@@ -150,7 +150,9 @@ fn growth(graph: &Graph, spaces: &Spaces, space: &Space) -> String {
             "to multiples by copies, to any size without effect at first".to_owned()
         }
         (None, Some(Err(refusal))) => {
-            let at = refusal.node.map_or(String::new(), |node| format!(" at `{node}`"));
+            let at = refusal
+                .node
+                .map_or(String::new(), |node| format!(" at `{node}`"));
             format!("to multiples of its size: {}{at}", refusal.why)
         }
         (None, None) => "to any size".to_owned(),

@@ -25,7 +25,8 @@ fn tensor<'d>(document: &'d Document, name: &str) -> &'d TensorProto {
 fn numbers(document: &Document, name: &str) -> Vec<f32> {
     let raw = tensor(document, name).raw_data.as_ref().unwrap();
     let each = raw.chunks_exact(4);
-    each.map(|x| f32::from_le_bytes(x.try_into().unwrap())).collect()
+    each.map(|x| f32::from_le_bytes(x.try_into().unwrap()))
+        .collect()
 }
 
 /// A stream of 8 units from 5 features, before it is normalised.
@@ -57,7 +58,9 @@ fn layer_norm(model: Model, from: &str, to: &str) -> Model {
 #[test]
 fn a_stream_grows_by_half_and_its_epsilon_says_so() {
     let model = layer_norm(stream(17), "embed", "n");
-    let model = layer_norm(block(model), "sum", "m").gemm("m", "fc", 8, 3).output("fc");
+    let model = layer_norm(block(model), "sum", "m")
+        .gemm("m", "fc", 8, 3)
+        .output("fc");
     let written = grown(&model, &wider());
     assert_eq!(tensor(&written, "embed.weight").dims, [12, 5]);
     let nodes = written.graph().node.iter();
@@ -71,7 +74,9 @@ fn a_stream_grows_by_half_and_its_epsilon_says_so() {
     };
     let written = grown(&model, &twice);
     let mut nodes = written.graph().node.iter();
-    let norm = nodes.find(|node| node.op_type() == "LayerNormalization").unwrap();
+    let norm = nodes
+        .find(|node| node.op_type() == "LayerNormalization")
+        .unwrap();
     assert_eq!(norm.attribute[0].f, Some(1e-2));
 }
 
@@ -102,7 +107,11 @@ fn a_normalisation_in_parts_has_its_constant_changed() {
     assert_eq!(numbers(&written, "epsilon"), [0.02]);
     assert_eq!(numbers(&written, "one"), [1.0]);
     // New units begin at zero, and what reads them does not.
-    assert!(numbers(&written, "embed.weight")[40..].iter().all(|x| *x == 0.0));
+    assert!(
+        numbers(&written, "embed.weight")[40..]
+            .iter()
+            .all(|x| *x == 0.0)
+    );
     let up = numbers(&written, "up.weight");
     assert!(up.chunks(12).all(|row| row[8..].iter().all(|x| *x != 0.0)));
 }
