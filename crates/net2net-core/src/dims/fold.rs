@@ -21,8 +21,6 @@ pub struct Fold {
     pub axis: usize,
     /// Which of the axis's leaves, from left to right.
     pub leaf: usize,
-    /// Only where these other leaves are at these positions.
-    pub within: Vec<(usize, usize)>,
 }
 
 /// A leaf of an axis of a value.
@@ -31,8 +29,8 @@ struct Place {
     value: ValueId,
     axis: usize,
     leaf: usize,
-    /// Axis, leaf and position of other leaves: only that part of the value is meant.
-    within: Vec<(usize, usize, usize)>,
+    /// Positions of other axes: only that part of the value is meant.
+    within: Vec<(usize, usize)>,
 }
 
 /// Finds the parameters that can absorb shares.
@@ -54,25 +52,37 @@ impl Folding<'_> {
         atom: AtomId,
     ) -> Result<Vec<Fold>, String> {
         let value = self.graph.at(node).inputs[input];
+        let axis = self.summed(node, input);
+        let dim = axis.and_then(|axis| Some((axis, self.dims(value).get(axis)?)));
+        let (axis, dim) = dim.ok_or("it is not known what is summed over")?;
         let mut folds = Vec::new();
-        for (axis, dim) in self.axes[value.index()].iter().enumerate() {
-            for (leaf, found) in dim.atoms().into_iter().enumerate() {
-                if found == atom {
-                    let within = Vec::new();
-                    let place = Place {
-                        value,
-                        axis,
-                        leaf,
-                        within,
-                    };
-                    self.follow(place, &mut folds)?;
-                }
+        for (leaf, found) in dim.atoms().into_iter().enumerate() {
+            if found == atom {
+                let place = Place {
+                    value,
+                    axis,
+                    leaf,
+                    within: Vec::new(),
+                };
+                self.follow(place, &mut folds)?;
             }
         }
-        if folds.is_empty() {
-            return Err("nothing of it is made by a parameter".to_owned());
+        match folds.is_empty() {
+            true => Err("nothing of it is made by a parameter".to_owned()),
+            false => Ok(folds),
         }
-        Ok(folds)
+    }
+
+    /// The axis of an operand that a product sums over.
+    fn summed(&self, node: NodeId, input: usize) -> Option<usize> {
+        let rank = self.dims(self.graph.at(node).inputs[input]).len();
+        match (&self.graph.at(node).op, input) {
+            (Op::MatMul(_), 0) => rank.checked_sub(1),
+            (Op::MatMul(_), _) => Some(rank.saturating_sub(2)),
+            (Op::Gemm(op), 1) => Some(usize::from(op.transposed)),
+            (Op::Gemm(_) | Op::Conv(_), 0) => Some(1),
+            _ => None,
+        }
     }
 
     /// The axes of an operand.
@@ -120,7 +130,7 @@ impl Folding<'_> {
                 let reversed = |axis: usize| rank - 1 - axis;
                 let from = |axis: usize| op.perm.get(axis).copied().unwrap_or(reversed(axis));
                 let within = place.within.iter();
-                let within = within.map(|(a, leaf, at)| (from(*a), *leaf, *at)).collect();
+                let within = within.map(|(a, at)| (from(*a), *at)).collect();
                 let axis = from(place.axis);
                 self.follow(
                     Place {
@@ -133,7 +143,12 @@ impl Folding<'_> {
                 )
             }
             Op::Reshape(_) | Op::Flatten(_) => {
-                let place = self.before_reshape(&place, first).ok_or_else(stands)?;
+                let before = self.before_squeeze(&place, first);
+                let before = before.or_else(|| match place.within.is_empty() {
+                    true => self.before_reshape(&place, first),
+                    false => self.before_cut(&place, first),
+                });
+                let place = before.ok_or_else(stands)?;
                 self.follow(place, folds)
             }
             Op::Split(op) => {
@@ -182,7 +197,7 @@ impl Folding<'_> {
                     .filter(|axis| op.keepdims || !op.axes.contains(axis))
                     .collect();
                 let within = place.within.iter();
-                let within = within.map(|(a, leaf, at)| (kept[*a], *leaf, *at)).collect();
+                let within = within.map(|(a, at)| (kept[*a], *at)).collect();
                 self.follow(
                     Place {
                         value: first,
@@ -222,15 +237,11 @@ impl Folding<'_> {
             if !self.graph.is_parameter(*parameter) || atoms(*parameter, own) != made {
                 return Err(format!("no parameter alone makes its units, at `{name}`"));
             }
-            let within = place.within.iter();
-            if within.clone().any(|(axis, _, _)| *axis != place.axis) {
-                return Err(format!("it is a part of `{name}`"));
-            }
             let site = Place {
                 value: *parameter,
                 axis: own,
                 leaf: place.leaf,
-                within: within.map(|(_, leaf, at)| (own, *leaf, *at)).collect(),
+                within: place.within.clone(),
             };
             self.site(site, folds)?;
         }
@@ -243,18 +254,13 @@ impl Folding<'_> {
         if self.readers[place.value.index()].len() != 1 {
             return Err(format!("`{name}` is read in several places"));
         }
-        let mut within = Vec::new();
-        for (axis, leaf, at) in place.within {
-            if axis != place.axis {
-                return Err(format!("it is a part of `{name}`"));
-            }
-            within.push((leaf, at));
+        if !place.within.is_empty() {
+            return Err(format!("it is a part of `{name}`"));
         }
         let fold = Fold {
             parameter: place.value,
             axis: place.axis,
             leaf: place.leaf,
-            within,
         };
         match folds.contains(&fold) {
             true => Err(format!("`{name}` would be multiplied twice")),
@@ -269,7 +275,7 @@ impl Folding<'_> {
     fn check_readers(&self, place: &Place) -> Result<(), String> {
         let readers = &self.readers[place.value.index()];
         let cut = readers.iter().all(|node| {
-            let own = |axis: usize| place.within.iter().any(|(a, _, _)| *a == axis);
+            let own = |axis: usize| place.within.iter().any(|(a, _)| *a == axis);
             matches!(&self.graph.at(*node).op, Op::Take(take) if !take.keep && own(take.axis))
         });
         let distinct = || {
@@ -299,8 +305,7 @@ impl Folding<'_> {
         match axis {
             Some(axis) if atoms(operand, axis) == atoms(place.value, place.axis) => {
                 let within = place.within.iter();
-                let within =
-                    within.map(|(a, leaf, at)| Some(((a + own).checked_sub(rank)?, *leaf, *at)));
+                let within = within.map(|(a, at)| Some(((a + own).checked_sub(rank)?, *at)));
                 let within: Option<Vec<_>> = within.collect();
                 let within = within.ok_or_else(|| format!("it is a part of `{name}`"))?;
                 Ok(Place {
@@ -329,12 +334,34 @@ impl Folding<'_> {
             old.get(at).map(|(axis, leaf, _)| (*axis, *leaf))
         };
         let (axis, leaf) = moved(place.axis, place.leaf)?;
-        let within = place.within.iter();
-        let within = within.map(|(a, l, at)| moved(*a, *l).map(|(a, l)| (a, l, *at)));
         Some(Place {
             value: input,
             axis,
             leaf,
+            within: Vec::new(),
+        })
+    }
+
+    /// The place in what is reshaped, if only axes of size 1 come or go.
+    fn before_squeeze(&self, place: &Place, input: ValueId) -> Option<Place> {
+        let long = |value: ValueId| -> Vec<usize> {
+            let extents = self.graph.get(value).shape.extents().iter().enumerate();
+            let long = extents.filter(|(_, extent)| **extent != Extent::Fixed(1));
+            long.map(|(axis, _)| axis).collect()
+        };
+        let (old, new) = (long(input), long(place.value));
+        let mut pairs = old.iter().zip(&new);
+        let same = |(a, b): (&usize, &usize)| self.dims(input)[*a] == self.dims(place.value)[*b];
+        if old.len() != new.len() || !pairs.all(same) {
+            return None;
+        }
+        let moved = |axis: usize| Some(old[new.iter().position(|long| *long == axis)?]);
+        let within = place.within.iter();
+        let within = within.map(|(axis, at)| Some((moved(*axis)?, *at)));
+        Some(Place {
+            value: input,
+            axis: moved(place.axis)?,
+            leaf: place.leaf,
             within: within.collect::<Option<Vec<_>>>()?,
         })
     }
@@ -377,33 +404,72 @@ impl Folding<'_> {
         let before = node.outputs.iter().take_while(|out| **out != place.value);
         let before: usize = before.map(|out| leaves(*out).len()).sum();
         let moved = |axis: usize, leaf: usize| leaf + if axis == op.axis { before } else { 0 };
-        let within = place.within.iter();
-        Some(Place {
+        // A position of the axis that is split is another one in the whole.
+        let apart = place.within.iter().all(|(axis, _)| *axis != op.axis);
+        apart.then(|| Place {
             value: input,
             leaf: moved(place.axis, place.leaf),
-            within: within
-                .map(|(a, leaf, at)| (*a, moved(*a, *leaf), *at))
-                .collect(),
             ..place
         })
     }
 
-    /// The place in what one position is taken of.
+    /// The place in what one position is taken of: the axis is cut into positions.
     fn before_take(&self, op: &Take, place: Place, input: ValueId) -> Option<Place> {
         let [index] = op.indices[..] else {
             return None;
         };
-        let whole = matches!(self.dims(input).get(op.axis), Some(Dim::Atom(_)));
-        let at = usize::try_from(index).ok().filter(|_| whole)?;
+        let at = usize::try_from(index).ok()?;
+        let positions = self.dims(input).get(op.axis)?.atoms().len();
+        let whole = self.graph.get(input).shape.get(op.axis) == Some(Extent::Fixed(positions));
         let back = |axis: usize| axis + usize::from(axis >= op.axis);
         let within = place.within.iter();
-        let mut within: Vec<_> = within.map(|(a, leaf, at)| (back(*a), *leaf, *at)).collect();
-        within.push((op.axis, 0, at));
-        Some(Place {
+        let mut within: Vec<_> = within.map(|(a, leaf)| (back(*a), *leaf)).collect();
+        within.push((op.axis, at));
+        whole.then_some(Place {
             value: input,
             axis: back(place.axis),
             leaf: place.leaf,
             within,
+        })
+    }
+
+    /// The place in what is reshaped, if an axis that is cut into positions comes out of an axis that
+    /// is a concatenation of what they hold.
+    fn before_cut(&self, place: &Place, input: ValueId) -> Option<Place> {
+        let [(cut, part)] = place.within[..] else {
+            return None;
+        };
+        let ones = self.dims(place.value)[cut].atoms();
+        let (axis, parts) = self
+            .dims(input)
+            .iter()
+            .enumerate()
+            .find_map(|(axis, dim)| {
+                let Dim::Cat(parts) = dim else { return None };
+                let starts = |(part, one): (&Dim, &AtomId)| part.atoms().first() == Some(one);
+                let same = parts.len() == ones.len() && parts.iter().zip(&ones).all(starts);
+                same.then_some((axis, parts))
+            })?;
+        let own = parts[part].atoms();
+        let mut inner = Vec::new();
+        for axis in cut + 1..self.dims(place.value).len() {
+            let leaves = self.dims(place.value)[axis].atoms().into_iter().enumerate();
+            inner.extend(leaves.map(|(leaf, atom)| (axis, leaf, atom)));
+            if inner.len() + 1 >= own.len() {
+                break;
+            }
+        }
+        if !inner.iter().map(|(_, _, atom)| atom).eq(&own[1..]) {
+            return None;
+        }
+        let mut places = inner.iter();
+        let at = places.position(|(axis, leaf, _)| (*axis, *leaf) == (place.axis, place.leaf))?;
+        let before: usize = parts[..part].iter().map(|part| part.atoms().len()).sum();
+        Some(Place {
+            value: input,
+            axis,
+            leaf: before + 1 + at,
+            within: Vec::new(),
         })
     }
 }

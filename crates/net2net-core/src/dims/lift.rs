@@ -107,17 +107,10 @@ impl AxisMap {
             place.clear();
             locate(dim, position, 0, size, &mut place);
             let at = |leaf: usize| place.iter().find(|(l, _)| *l == leaf).map(|(_, at)| *at);
-            let inside = fold
-                .within
-                .iter()
-                .all(|(leaf, index)| at(*leaf) == Some(*index));
-            let unit = at(fold.leaf).filter(|_| inside);
-            if let Some(share) = unit
-                .and_then(|unit| shares.get(unit))
-                .filter(|s| **s != 0.0)
-            {
+            if let Some(share) = at(fold.leaf).and_then(|unit| shares.get(unit)) {
                 self.factor[position] *= share;
-                self.gradient[position] /= share;
+                // What is multiplied by it has a gradient that is not; of zero there is none to undo.
+                self.gradient[position] /= if *share == 0.0 { 1.0 } else { *share };
             }
         }
     }

@@ -338,7 +338,9 @@ fn resolve(
                     space: space.name.clone(),
                     node: None,
                     why: format!(
-                        "`{name}` produces its units in one place and reads them in another"
+                        "`{name}` produces its units in one place and reads them in another, and \
+                         nothing in between takes the shares of copies, as a scale for each unit \
+                         would"
                     ),
                 });
             }

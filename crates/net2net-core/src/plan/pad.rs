@@ -69,7 +69,7 @@ pub fn fill(graph: &Graph, spaces: &Spaces, space: AtomId) -> Result<Fill, Refus
             // The reason of whichever comes further says more.
             let place = |refusal: &Refusal| {
                 let node = refusal.node.as_ref().and_then(|node| graph.lookup(node));
-                node.map(crate::graph::ValueId::index)
+                node.map_or(usize::MAX, crate::graph::ValueId::index)
             };
             match place(&zeros) > place(&means) {
                 true => zeros,

@@ -39,6 +39,8 @@ fn gradient_follows(seed: u64, blocks: usize) {
     let mut random = stream(seed, "moments");
     let steps: Vec<Step> = spaces
         .growable()
+        // Copies that are averaged share that gradient evenly, and not by their shares.
+        .filter(|space| !space.uniform)
         .filter_map(|space| {
             let old = space.size.fixed().unwrap();
             let size = old + random.random_range(0..=old);

@@ -152,7 +152,7 @@ fn learns(growth: &Growth, weights: &Weights<f64>, old: usize) {
     let mut trainer = Trainer::new(graph, weights, &state, options(0.0)).unwrap();
     let x = inputs(graph, BATCH, 1);
     for _ in 0..5 {
-        trainer.step(&x[0], &LABELS, 0.1).unwrap();
+        trainer.step(&x[0], &LABELS, 0.02).unwrap();
     }
     let trained = trainer.weights();
     for (parameter, axis) in [("embed", 1), ("down", 1), ("down.b", 0), ("up", 0)] {
@@ -193,7 +193,8 @@ fn a_stream_of_any_normalisation_grows_to_any_size_and_learns() {
             let (step, fill) = padded(&graph, "s", size);
             assert_eq!(fill, wanted, "{name}");
             let (growth, grown) = same(&graph, &weights, vec![step]);
-            if size == 6 {
+            // An exponent would be trained like any other number, and is no constant then.
+            if size == 6 && graph.nodes().iter().all(|node| node.op.name() != "Pow") {
                 learns(&growth, &grown, 4);
                 // And once more.
                 let (step, _) = padded(growth.graph(), "s", 9);
@@ -337,7 +338,7 @@ fn queries_take_the_shares_and_their_units_part() {
 
 #[test]
 fn parts_of_a_joint_projection_take_them_alone() {
-    let split = "param w [5, 12]\nparam b [12]\nnode j0 [N, 4, 12] = MatMul(x, w)\n\
+    let split = "param joint [5, 12]\nparam b [12]\nnode j0 [N, 4, 12] = MatMul(x, joint)\n\
         node j [N, 4, 12] = Add(b, j0)\nnode q [N, 4, 6], k [N, 4, 6] = Split(j; axis=2, split=[6, 6])";
     let graph = read(&attention(split, PRODUCT));
     let spaces = Spaces::infer(&graph);
@@ -350,7 +351,7 @@ fn parts_of_a_joint_projection_take_them_alone() {
         3,
     );
     same(&graph, &weights(&graph), vec![Step::Widen(step.unwrap())]);
-    let taken = "param w [5, 12]\nparam b [12]\nnode j0 [N, 4, 12] = MatMul(x, w)\n\
+    let taken = "param joint [5, 12]\nparam b [12]\nnode j0 [N, 4, 12] = MatMul(x, joint)\n\
         node j1 [N, 4, 12] = Add(b, j0)\nnode j [N, 4, 2, 6] = Reshape(j1; sizes=[4, 2, 6])\n\
         node q [N, 4, 6] = Take(j; axis=2, indices=[0], keep=0)\n\
         node k [N, 4, 6] = Take(j; axis=2, indices=[1], keep=0)";
@@ -461,5 +462,34 @@ fn tied_embeddings_stay_tied() {
         assert!(space.counted && space.refusal.is_some(), "{space:?}");
         let (step, _) = padded(&graph, "s", 7);
         same(&graph, &weights, vec![step]);
+    }
+}
+
+#[test]
+fn a_scale_takes_the_shares_of_a_tied_code() {
+    let text = "graph g\ninput x [N, 3]\nparam w [4, 3]\nnode h [N, 4] = Gemm(x, w; transB=1)\n\
+        node r [N, 4] = Gelu(h)\nparam scale [4]\nnode c [N, 4] = Mul(r, scale)\n\
+        node y [N, 3] = Gemm(c, w)\noutput y\n";
+    let graph = read(text);
+    let weights = weights(&graph);
+    let spaces = Spaces::infer(&graph);
+    let step = widen(&spaces, "h", 7, Mapping::Random, Symmetry::default(), 3).unwrap();
+    let (growth, grown) = same(&graph, &weights, vec![Step::Widen(step)]);
+    let state = OptimizerState::default();
+    let mut trainer = Trainer::new(growth.graph(), &grown, &state, options(0.0)).unwrap();
+    for _ in 0..3 {
+        trainer
+            .step(&inputs(&graph, BATCH, 1)[0], &LABELS, 0.05)
+            .unwrap();
+    }
+    let trained = trainer.weights();
+    let copies = growth
+        .copies()
+        .into_iter()
+        .find(|c| c.parameter == "w")
+        .unwrap();
+    for (original, copy) in copies.pairs {
+        let at = |position| slice(trained.get("w").unwrap(), 0, position);
+        assert_ne!(at(original), at(copy));
     }
 }

@@ -37,7 +37,9 @@ pub const LABELS: [u32; BATCH] = [2, 0, 1];
 fn widen_all(graph: &Graph, symmetry: Symmetry, seed: u64) -> Plan {
     let spaces = Spaces::infer(graph);
     let mut random = stream(seed, "sizes");
-    let steps = spaces.growable().map(|space| {
+    // Copies that are averaged share that gradient evenly.
+    let parting = spaces.growable().filter(|space| !space.uniform);
+    let steps = parting.map(|space| {
         let old = space.size.fixed().unwrap();
         let size = old + random.random_range(1..=old);
         let mapping = if random.random_bool(0.5) {

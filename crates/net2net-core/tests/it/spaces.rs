@@ -140,7 +140,8 @@ fn a_tied_autoencoder_refuses_its_code() {
     check(
         "graph g\ninput x [N, 4]\nparam w [2, 4]\nnode code [N, 2] = Gemm(x, w; transB=1)
          node out [N, 4] = Gemm(code, w)\noutput out\n",
-        "code 2 w.0:map -- `w` produces its units in one place and reads them in another
+        "code 2 w.0:map -- `w` produces its units in one place and reads them in another, and nothing in between \
+         takes the shares of copies, as a scale for each unit would
          out 4 w.1:map -- it is an axis of a graph input",
     );
 }

@@ -181,6 +181,11 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Whether it is a mean of squares, which changes unless the square of the mean is taken off.
+    fn changes(&self, value: ValueId) -> bool {
+        matches!(self.state(value).mean, Some(Mean::OfSquares(_)))
+    }
+
     fn operand(&self, slot: usize) -> Operand {
         let value = self.node().inputs[slot];
         match self.graph.is_parameter(value) && self.has(value) {
@@ -309,6 +314,10 @@ impl<'a> Walk<'a> {
         };
         if !node.inputs.iter().chain(&node.outputs).any(concerned) {
             return Ok(());
+        }
+        let changes = |id: &ValueId| self.changes(*id);
+        if !matches!(node.op, Op::Sub(_)) && node.inputs.iter().any(changes) {
+            return Err("a mean of squares would change".to_owned());
         }
         let pools = self.spaces.all()[self.space.index()]
             .pools
@@ -457,7 +466,7 @@ impl<'a> Walk<'a> {
     fn finish(mut self) -> Walked<Padding> {
         for output in self.graph.outputs() {
             let state = self.states[output.index()];
-            if state.is_some_and(|state| state.power != 0) {
+            if state.is_some_and(|state| state.power != 0) || self.changes(*output) {
                 let name = &self.graph.get(*output).name;
                 return Err(format!("the output `{name}` would change"));
             }

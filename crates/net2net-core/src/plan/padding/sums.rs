@@ -19,6 +19,9 @@ impl Walk<'_> {
             self.put(None, a.power + 2);
             return Ok(());
         }
+        if node.inputs.iter().any(|id| self.changes(*id)) {
+            return Err("a mean of squares would change".to_owned());
+        }
         let power = self.common_power(&[0, 1])?;
         if !self.has(node.outputs[0]) {
             self.put(None, power);
