@@ -4,6 +4,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
 use thiserror::Error;
 
+use super::ink;
 use crate::report::escape::escape;
 use crate::report::record::Kind;
 
@@ -20,62 +21,56 @@ const SCALE: f32 = 2.0;
 #[error("the drawing cannot be made into a PNG: {0}")]
 pub struct PngError(String);
 
-/// What the page's style sheet says of a class, for programs that know none.
+/// What the page's style sheet says of a class on a light page, as attributes, for programs that know
+/// no style sheets.
 fn look(class: &str) -> String {
-    let colour = |kind: &str| match kind {
-        "net2net" => "#0064a4",
-        "scratch" => "#c24e00",
-        "continued" => "#007a5a",
-        "random-pad" => "#a6407f",
-        "random-init" => "#8a6a00",
-        "reinit" => "#6b4fbb",
-        "reinit-first" => "#4f7bbb",
-        "reinit-last" => "#9a5a8c",
-        "distilled" => "#a3261f",
-        "hinted" => "#7a5c3e",
-        "net2net-paper" => "#0b8fa8",
-        _ => "#5b6470",
-    };
-    let dashes = |kind: &str| match kind {
-        "scratch" => "11 4",
-        "continued" => "9 3 2 3",
-        "random-pad" => "2.5 3",
-        "random-init" => "5 3",
-        "reinit" => "6 3 2 3 2 3",
-        "reinit-first" => "8 2 2 2 2 2",
-        "reinit-last" => "2 2 6 2",
-        "distilled" => "14 3 3 3",
-        "hinted" => "4 4 12 4",
-        "net2net-paper" => "16 3",
-        _ => "none",
-    };
     match class.split_once(' ') {
-        Some(("line", kind)) => format!(
-            "fill=\"none\" stroke=\"{}\" stroke-linejoin=\"round\" stroke-dasharray=\"{}\"",
-            colour(kind),
-            dashes(kind)
-        ),
-        Some(("band", kind)) => format!(
-            "fill=\"{}\" fill-opacity=\"0.2\" stroke=\"none\"",
-            colour(kind)
-        ),
-        _ => match class {
-            "ink-text" => "fill=\"#3d4650\"",
-            "ink-axis" => "stroke=\"#8a939d\"",
-            "ink-grid" => "stroke=\"#e4e7ea\"",
-            "ink-level" => "stroke=\"#5b6470\" stroke-dasharray=\"2 3\"",
-            _ => "",
+        Some(("line", kind)) => {
+            let rule = between(ink::STYLE, &format!(".line.{kind} {{"), "}");
+            let dashes = between(rule, "stroke-dasharray: ", ";");
+            let dashed = match dashes {
+                "" => String::new(),
+                dashes => format!(" stroke-dasharray=\"{dashes}\""),
+            };
+            format!(
+                "stroke=\"{}\" stroke-linejoin=\"round\"{dashed}",
+                colour(kind)
+            )
         }
-        .to_owned(),
+        Some(("band", kind)) => {
+            format!(
+                "fill=\"{}\" fill-opacity=\"0.2\" stroke=\"none\"",
+                colour(kind)
+            )
+        }
+        _ => match class {
+            "ink-text" => format!("fill=\"{}\"", colour("plot-text")),
+            "ink-axis" => format!("stroke=\"{}\"", colour("plot-axis")),
+            "ink-grid" => format!("stroke=\"{}\"", colour("plot-grid")),
+            "ink-level" => {
+                let teacher = colour("teacher");
+                format!("stroke=\"{teacher}\" stroke-dasharray=\"2 3\"")
+            }
+            _ => String::new(),
+        },
     }
+}
+
+/// The first value of a variable of the style sheet: that of light pages.
+fn colour(name: &str) -> &'static str {
+    between(ink::STYLE, &format!("--{name}: "), ";")
+}
+
+/// What stands between two marks; nothing if they are not there.
+fn between<'s>(text: &'s str, start: &str, end: &str) -> &'s str {
+    let rest = text.split_once(start).map_or("", |(_, rest)| rest);
+    rest.split_once(end).map_or("", |(found, _)| found)
 }
 
 /// A page's drawing as a whole file, on white, with a legend below.
 pub(super) fn standalone(svg: &str, kinds: &[Kind]) -> String {
     let inner = svg.split_once('>').map_or("", |(_, inner)| inner);
-    let inner = inner
-        .strip_suffix("</svg>")
-        .unwrap_or(inner.trim_end().trim_end_matches("</svg>"));
+    let inner = inner.trim_end().trim_end_matches("</svg>");
     let rows = kinds.len().div_ceil(LEGEND_COLUMNS) as u32;
     let (width, height) = (SIZE.0, SIZE.1 + LEGEND_ROW * rows + 8);
     let mut text = format!(
@@ -88,10 +83,11 @@ pub(super) fn standalone(svg: &str, kinds: &[Kind]) -> String {
         let y = SIZE.1 + 6 + LEGEND_ROW * (at / LEGEND_COLUMNS) as u32;
         let line = look(&format!("line {}", kind.slug()));
         text += &format!(
-            "<path {line} stroke-width=\"2\" d=\"M{x} {y}h36\"/>\
-             <text x=\"{}\" y=\"{}\" font-size=\"14\" fill=\"#3d4650\">{}</text>\n",
+            "<path fill=\"none\" {line} stroke-width=\"2\" d=\"M{x} {y}h36\"/>\
+             <text x=\"{}\" y=\"{}\" font-size=\"14\" fill=\"{}\">{}</text>\n",
             x + 44,
             y + 5,
+            colour("plot-text"),
             escape(kind.label())
         );
     }
@@ -111,7 +107,8 @@ fn dressed(svg: &str) -> String {
             .rfind('<')
             .is_some_and(|at| before[at..].starts_with("<text"));
         text += &match in_text {
-            true => "fill=\"#5b6470\"".to_owned(),
+            true if class == "ink-text" => look(class),
+            true => format!("fill=\"{}\"", colour("teacher")),
             false => look(class),
         };
         rest = after;
