@@ -128,7 +128,7 @@ pub enum SpecError {
     /// A hyperparameter of no sense.
     #[error("the spec's {whose} recipe: {source}")]
     Recipe {
-        /// `teacher`, `student` or `scratch`.
+        /// Whose, such as `teacher` or `student`.
         whose: &'static str,
         /// What is wrong.
         source: RecipeError,
@@ -227,6 +227,18 @@ impl Spec {
             }
         }
         Ok(())
+    }
+}
+
+impl super::directory::Stated for Spec {
+    const WHAT: &'static str = "comparison";
+
+    fn from_toml(text: &str) -> Result<Spec, SpecError> {
+        Spec::from_toml(text)
+    }
+
+    fn to_toml(&self) -> Result<String, SpecError> {
+        Spec::to_toml(self)
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`record`] is what the runner stores; [`summarize`] turns it into figures; [`speedup_table`] and [`verdict()`] put the
 //! figures into words; [`plot`] draws the curves; [`write_report`] leaves the files.
 
-mod escape;
+pub(crate) mod escape;
 pub mod format;
 pub mod html;
 pub mod plot;

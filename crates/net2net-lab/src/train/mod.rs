@@ -1,9 +1,11 @@
 //! One training run: from initial weights to a finished directory, resumable at any moment.
 
+mod data;
 mod recipe;
 mod run;
 mod schedule;
 
+pub use data::Drawn;
 pub use recipe::{Recipe, RecipeError};
 pub use run::{
     CHECKPOINT_FILE, DONE_FILE, Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, Progress,

@@ -5,6 +5,7 @@
 
 mod compare;
 mod data;
+mod explore;
 mod models;
 mod report;
 mod silent;

@@ -125,7 +125,7 @@ impl Writer<'_> {
     }
 }
 
-fn node(
+pub(super) fn node(
     op: &str,
     input: Vec<String>,
     output: Vec<String>,

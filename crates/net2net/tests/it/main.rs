@@ -5,6 +5,7 @@
 
 mod onnxruntime;
 
+mod exploring;
 mod growing;
 mod state;
 
