@@ -43,18 +43,19 @@ pub(crate) struct Arguments {
     /// The longest time between a start and a kill, in milliseconds.
     #[arg(long, default_value_t = 1500)]
     longest_ms: u64,
+    /// The program; by default it is built.
+    #[arg(long)]
+    program: Option<PathBuf>,
     /// The seed of the moments.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
-    let built = Command::new("cargo")
-        .args(["build", "--release", "-p", "net2net"])
-        .current_dir(root)
-        .status()?;
-    ensure!(built.success(), "net2net cannot be built");
-    let program = root.join("target/release/net2net");
+    let program = match &arguments.program {
+        Some(program) => program.canonicalize()?,
+        None => built(root)?,
+    };
     let folder = tempfile::tempdir()?;
     let at = Place {
         program,
@@ -110,6 +111,15 @@ pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
     }
     println!("{kills} kills, {rounds} explorations: no finished trial repeated, nothing lost");
     Ok(())
+}
+
+fn built(root: &Path) -> Result<PathBuf> {
+    let built = Command::new("cargo")
+        .args(["build", "--release", "-p", "net2net"])
+        .current_dir(root)
+        .status()?;
+    ensure!(built.success(), "net2net cannot be built");
+    Ok(root.join("target/release/net2net"))
 }
 
 struct Place {

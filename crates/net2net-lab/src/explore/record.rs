@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::figures::{BetweenRungs, Prediction};
+use super::spec::Cost;
 use super::state::Spent;
 use crate::report::Metric;
 
@@ -25,6 +26,8 @@ pub struct Exploration {
     pub spec_toml: String,
     /// The command that repeats it.
     pub command: String,
+    /// What accuracy was weighed against.
+    pub cost: Cost,
     /// Each seed's search.
     pub seeds: Vec<SeedRecord>,
 }

@@ -78,6 +78,7 @@ pub fn explore(
         data: data.describe(),
         spec_toml: spec.to_toml()?,
         command: options.command.clone(),
+        cost: spec.objective.cost,
         seeds: Vec::new(),
     };
     for seed in &spec.seeds {

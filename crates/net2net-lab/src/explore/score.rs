@@ -3,7 +3,8 @@
 //! A growth adds numbers that have no effect yet. How fast the loss would fall along them, to first order, is the squared
 //! norm of their gradient: what GradMax (Evci et al., ICLR 2022) maximises when it initialises new neurons, and what
 //! Firefly (Wu et al., NeurIPS 2020) ranks candidates by. The gradient of the old numbers is left out, since training on
-//! without growth has it too.
+//! without growth has it too. On a trained network most of one batch's gradient is noise, whose squared norm grows with the
+//! number of parameters; the product of the gradients of two halves of the images is the squared norm without it, on average.
 //!
 //! Copies of units have no direction of their own to first order: their gradient is that of the original. Where a plan
 //! widens, the probe has new units with random incoming and zero outgoing weights in their place, as Firefly's new neurons.
@@ -16,21 +17,24 @@ use net2net_core::weights::{Tensor, Weights, stream};
 use rand::seq::SliceRandom;
 
 use super::error::ExploreError;
+use crate::data::DataError;
 use crate::train::TrainingData;
 
 /// A network and the images on which its growths are scored.
 pub(super) struct Scorer<'a> {
     graph: &'a Graph,
     weights: &'a Weights<f32>,
-    images: Vec<f32>,
-    labels: Vec<u32>,
+    halves: [(Vec<f32>, Vec<u32>); 2],
     threads: usize,
-    /// The network's own gradient.
-    own: Weights<f32>,
+    /// The network's own gradients on the halves.
+    own: Gradients,
 }
 
+/// The gradients of two halves of the images.
+type Gradients = [Weights<f32>; 2];
+
 impl<'a> Scorer<'a> {
-    /// Draws `count` training images and measures the network's own gradient on them.
+    /// Draws `count` training images and measures the network's own gradients on them.
     pub(super) fn new(
         graph: &'a Graph,
         weights: &'a Weights<f32>,
@@ -42,26 +46,33 @@ impl<'a> Scorer<'a> {
         let train = &data.splits.train;
         let mut indices: Vec<usize> = (0..train.len()).collect();
         indices.shuffle(&mut stream(seed, "score images"));
-        indices.truncate(count);
+        // Halves of one size, since one program runs both.
+        let half = (count.min(train.len()) / 2).max(1);
+        let draw = |part: usize| {
+            let some: Vec<usize> = indices
+                .iter()
+                .skip(part * half)
+                .take(half)
+                .copied()
+                .collect();
+            let images = train.batch_f32(&some, &data.normalization)?;
+            let labels = some.iter().map(|i| train.labels()[*i]).collect();
+            Ok::<_, DataError>((images, labels))
+        };
         let mut scorer = Scorer {
             graph,
             weights,
-            images: train.batch_f32(&indices, &data.normalization)?,
-            labels: indices.iter().map(|i| train.labels()[*i]).collect(),
+            halves: [draw(0)?, draw(1.min(train.len() / half - 1))?],
             threads,
-            own: Weights::default(),
+            own: Gradients::default(),
         };
-        scorer.own = scorer.gradient(graph, weights)?;
+        scorer.own = scorer.gradients(graph, weights)?;
         Ok(scorer)
     }
 
-    fn gradient(
-        &self,
-        graph: &Graph,
-        weights: &Weights<f32>,
-    ) -> Result<Weights<f32>, ExploreError> {
+    fn gradients(&self, graph: &Graph, weights: &Weights<f32>) -> Result<Gradients, ExploreError> {
         let options = TrainerOptions {
-            batch: self.labels.len(),
+            batch: self.halves[0].1.len(),
             threads: self.threads,
             optimizer: OptimizerConfig::Sgd {
                 momentum: 0.0,
@@ -73,7 +84,10 @@ impl<'a> Scorer<'a> {
             seed: 0,
         };
         let mut trainer = Trainer::new(graph, weights, &OptimizerState::default(), options)?;
-        Ok(trainer.gradients_by_name(&self.images, &self.labels)?.1)
+        let [first, second] = &self.halves;
+        let first = trainer.gradients_by_name(&first.0, &first.1)?.1;
+        let second = trainer.gradients_by_name(&second.0, &second.1)?.1;
+        Ok([first, second])
     }
 
     /// The first-order gain of a plan; none where a space can only be filled with copies, or the gradient is not finite.
@@ -84,7 +98,7 @@ impl<'a> Scorer<'a> {
             Err(error) => return Err(error.into()),
         };
         let weights = growth.weights(self.weights)?;
-        let gained = match self.gradient(growth.graph(), &weights) {
+        let gained = match self.gradients(growth.graph(), &weights) {
             Err(ExploreError::Train(net2net_core::engine::TrainError::Diverged { .. })) => {
                 return Ok(None);
             }
@@ -94,16 +108,21 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// The squared norm of the part of a gradient that belongs to numbers which the old network does not have.
-pub fn first_order_gain(old: &Weights<f32>, new: &Weights<f32>) -> f64 {
-    let square = |tensor: &Tensor<f32>| -> f64 {
-        let squares = tensor.data().iter().map(|x| f64::from(*x).powi(2));
-        squares.sum()
+/// The product of two gradients over the numbers that the old network does not have: the squared norm of what both agree on.
+pub fn first_order_gain(old: &[Weights<f32>; 2], new: &[Weights<f32>; 2]) -> f64 {
+    let product = |a: &Tensor<f32>, b: &Tensor<f32>| -> f64 {
+        let pairs = a.data().iter().zip(b.data());
+        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
-    let added = new.iter().map(|(name, tensor)| match old.get(name) {
-        Some(known) if known.shape() == tensor.shape() => 0.0,
-        Some(known) => (square(tensor) - square(known)).max(0.0),
-        None => square(tensor),
+    let of = |pair: &[Weights<f32>; 2], name: &str| {
+        let (a, b) = (pair[0].get(name)?, pair[1].get(name)?);
+        Some((product(a, b), a.shape().to_vec()))
+    };
+    let names = new[0].iter().map(|(name, _)| name);
+    let added = names.filter_map(|name| match (of(old, name), of(new, name)?) {
+        (Some((_, before)), (_, after)) if before == after => None,
+        (Some((before, _)), (after, _)) => Some(after - before),
+        (None, (after, _)) => Some(after),
     });
     added.sum()
 }

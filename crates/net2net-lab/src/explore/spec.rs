@@ -61,7 +61,7 @@ fn yes() -> bool {
 }
 
 fn score_images() -> usize {
-    256
+    1024
 }
 
 /// The network that everything grows from.
@@ -283,7 +283,7 @@ impl ExploreSpec {
             self.parallel.is_none_or(|n| (1..=1024).contains(&n)),
             "`parallel` must be 1 or more",
         )?;
-        require(self.score_images > 0, "`score_images` must be 1 or more")?;
+        require(self.score_images > 1, "`score_images` must be 2 or more")?;
         let moves = &self.moves;
         let lists = [
             &moves.widen_space,

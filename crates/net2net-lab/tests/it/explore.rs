@@ -259,3 +259,33 @@ fn specs_are_checked_and_come_back() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn only_what_is_new_and_agreed_on_counts_as_a_gain() {
+    use net2net_core::weights::{Tensor, Weights};
+    use net2net_lab::explore::first_order_gain;
+    let weights = |all: &[(&str, &[f32])]| {
+        let mut weights = Weights::default();
+        for (name, data) in all {
+            weights.insert(*name, Tensor::new(vec![data.len()], data.to_vec()).unwrap());
+        }
+        weights
+    };
+    let old = [
+        weights(&[("same", &[3.0]), ("wider", &[1.0])]),
+        weights(&[("same", &[4.0]), ("wider", &[1.0])]),
+    ];
+    let new = [
+        weights(&[
+            ("same", &[3.0]),
+            ("wider", &[1.0, 2.0]),
+            ("new", &[5.0, -1.0]),
+        ]),
+        weights(&[
+            ("same", &[4.0]),
+            ("wider", &[1.0, 2.0]),
+            ("new", &[5.0, 1.0]),
+        ]),
+    ];
+    assert!((first_order_gain(&old, &new) - (4.0 + 24.0)).abs() < 1e-9);
+}

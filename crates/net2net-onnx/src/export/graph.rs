@@ -44,6 +44,7 @@ impl Document {
             nodes: Vec::new(),
             constants: Vec::new(),
             slopes: BTreeMap::new(),
+            truths: BTreeMap::new(),
         };
         for id in graph.node_ids() {
             maker.add(id)?;
@@ -120,6 +121,8 @@ struct Maker<'a> {
     constants: Vec<TensorProto>,
     /// The sizes of slopes, which ONNX aligns with the last axis.
     slopes: BTreeMap<ValueId, Vec<usize>>,
+    /// What truth values are called, which are numbers in the graph and have a type of their own in ONNX.
+    truths: BTreeMap<ValueId, String>,
 }
 
 impl Maker<'_> {
@@ -229,19 +232,26 @@ impl Maker<'_> {
                 sizes.resize(shape.rank().saturating_sub(1).max(1), 1);
                 self.slopes.insert(at.inputs[1], sizes);
             }
-            Op::Where(_) => inputs[0] = self.cast(&inputs[0].clone(), BOOL),
-            Op::And(_) | Op::Or(_) | Op::Not(_) => {
-                for input in &mut inputs {
-                    *input = self.cast(&input.clone(), BOOL);
+            Op::Concat(concat) => {
+                attributes.insert("axis", Attribute::Int(concat.axis as i64));
+            }
+            op => {
+                for (slot, id) in at.inputs.iter().enumerate() {
+                    if reads_truth(op, slot) {
+                        inputs[slot] = self.truth(*id);
+                    }
                 }
             }
-            _ => {}
         }
-        if is_truth(&at.op) {
+        let number = is_truth(&at.op) && self.is_read_as_number(at.outputs[0]);
+        if number {
             outputs[0] = self.fresh(&format!("{made}.truth"));
         }
-        self.push(kind, inputs, outputs.clone(), &attributes);
         if is_truth(&at.op) {
+            self.truths.insert(at.outputs[0], outputs[0].clone());
+        }
+        self.push(kind, inputs, outputs.clone(), &attributes);
+        if number {
             let mut to = Attributes::default();
             to.insert("to", Attribute::Int(i64::from(FLOAT)));
             self.push("Cast", outputs, vec![made], &to);
@@ -260,6 +270,25 @@ impl Maker<'_> {
         let attributes = attributes.map(|(name, value)| attribute(name, value));
         self.nodes
             .push(node(kind, inputs, outputs, attributes.collect()));
+    }
+
+    /// A value as truth values.
+    fn truth(&mut self, id: ValueId) -> String {
+        match self.truths.get(&id) {
+            Some(name) => name.clone(),
+            None => self.cast(&self.graph.get(id).name.clone(), BOOL),
+        }
+    }
+
+    /// Whether anything wants a value's numbers, and not only whether they are true.
+    fn is_read_as_number(&self, id: ValueId) -> bool {
+        let reads = |node: &net2net_core::graph::Node| {
+            let slots = node.inputs.iter().enumerate();
+            slots
+                .filter(|(_, input)| **input == id)
+                .any(|(slot, _)| !reads_truth(&node.op, slot))
+        };
+        self.graph.outputs().contains(&id) || self.graph.nodes().iter().any(reads)
     }
 
     /// A value in another element type.
@@ -369,6 +398,15 @@ fn template(name: &str) -> TensorProto {
         name: Some(name.to_owned()),
         data_type: Some(FLOAT),
         ..TensorProto::default()
+    }
+}
+
+/// Whether an operator reads truth values in a slot in ONNX.
+fn reads_truth(op: &Op, slot: usize) -> bool {
+    match op {
+        Op::And(_) | Op::Or(_) | Op::Not(_) => true,
+        Op::Where(_) => slot == 0,
+        _ => false,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::chart::Chart;
 use super::name;
 use crate::explore::record::{CandidateRecord, SeedRecord};
+use crate::explore::spec::Cost;
 use crate::report::format::{percent, si};
 
 fn share(value: f64) -> String {
@@ -15,13 +16,13 @@ fn milliseconds(value: f64) -> String {
 }
 
 /// Accuracy against the cost that was weighed, every candidate a dot; a thin line leads to it from what it grew from.
-pub(super) fn front(seed: &SeedRecord) -> String {
-    let latency = seed.candidates.iter().all(|c| c.latency_ms.is_some());
-    let cost = |c: &CandidateRecord| match latency {
-        true => c.latency_ms.unwrap_or(f64::NAN),
-        false => c.parameters as f64,
+pub(super) fn front(seed: &SeedRecord, cost: Cost) -> String {
+    let of = |c: &CandidateRecord| match cost {
+        Cost::Parameters => c.parameters as f64,
+        Cost::Flops => c.flops as f64,
+        Cost::Latency => c.latency_ms.unwrap_or(f64::NAN),
     };
-    let place = |c: &CandidateRecord| Some((cost(c), c.accuracy?));
+    let place = |c: &CandidateRecord| Some((of(c), c.accuracy?));
     let points = seed.candidates.iter().filter_map(place);
     let Some(mut chart) = Chart::around(points) else {
         return String::new();
@@ -65,9 +66,10 @@ pub(super) fn front(seed: &SeedRecord) -> String {
         );
         chart.dot(at, class, &title);
     }
-    let (title, format): (&str, fn(f64) -> String) = match latency {
-        true => ("milliseconds a sample", milliseconds),
-        false => ("parameters", si),
+    let (title, format): (&str, fn(f64) -> String) = match cost {
+        Cost::Parameters => ("parameters", si),
+        Cost::Flops => ("FLOPs a sample", si),
+        Cost::Latency => ("milliseconds a sample", milliseconds),
     };
     let svg = chart.svg(
         [title, "validation accuracy"],

@@ -9,6 +9,7 @@ mod tree;
 
 use super::figures::Correlation;
 use super::record::{CandidateRecord, Exploration, SeedRecord};
+use super::spec::Cost;
 use crate::report::escape::escape;
 use crate::report::format::{NONE, counted, duration, percent, si};
 use crate::report::html::{document, element};
@@ -34,7 +35,7 @@ pub(super) fn render(exploration: &Exploration) -> String {
     }
     body += "</section>\n";
     for seed in &exploration.seeds {
-        body += &section(seed);
+        body += &section(seed, exploration.cost);
     }
     body += &format!(
         "<section id=\"reproduce\">\n<h2>To repeat it</h2>\n<pre>{}</pre>\n{}</section>\n\
@@ -57,16 +58,21 @@ fn answer(seed: &SeedRecord) -> String {
     let start = seed.candidates.first().and_then(|start| start.accuracy);
     let from = start.map_or_else(String::new, |start| format!(", from {}", percent(start)));
     let mut text = format!(
-        "<p>{} trained in {} of search{}.</p>\n",
+        "<p>{} trained in {} of search{}; {} left out because the architecture was known.</p>\n",
         counted(seed.architectures, "architecture"),
         duration(seed.spent.seconds),
         seed.stopped_by.as_ref().map_or_else(String::new, |why| {
             format!(", until the budget of {} was used up", escape(why))
         }),
+        counted(seed.duplicates, "move"),
     );
+    let tone = match &seed.control {
+        Some(control) if control.reached_flops.is_some() => "mixed",
+        _ => "good",
+    };
     text += &saved(seed).map_or_else(String::new, |saved| format!("<p>{}</p>\n", escape(&saved)));
     format!(
-        "<article class=\"card good\">\n<h2>Seed {}</h2>\n<p class=\"figure\">{}</p>\n\
+        "<article class=\"card {tone}\">\n<h2>Seed {}</h2>\n<p class=\"figure\">{}</p>\n\
          <p class=\"figure-label\">best accuracy{from}</p>\n{text}</article>\n",
         seed.seed,
         escape(&figure.map_or_else(|| NONE.to_owned(), percent)),
@@ -98,13 +104,13 @@ pub fn saved(seed: &SeedRecord) -> Option<String> {
     })
 }
 
-fn section(seed: &SeedRecord) -> String {
+fn section(seed: &SeedRecord, cost: Cost) -> String {
     let mut body = format!(
         "<section class=\"growth\" id=\"seed-{0}\">\n<h2>Seed {0}</h2>\n",
         seed.seed
     );
     body += "<div class=\"figures\">\n";
-    body += &figures::front(seed);
+    body += &figures::front(seed, cost);
     body += &figures::curves(seed);
     body += "</div>\n<h3>The front</h3>\n";
     body += &element::table(&front_table(seed), "The front");
@@ -112,7 +118,7 @@ fn section(seed: &SeedRecord) -> String {
              that it grew from. <b>Bold</b> are those of the front.</p>\n";
     body += &tree::tree(seed);
     body += "<h3>How far the score told the gain</h3>\n<p class=\"note\">Spearman's rank correlation of the first-order gain \
-             (squared norm of the gradient of the new numbers, as in GradMax and Firefly) with the accuracy after the first \
+             (squared norm of the gradient of the new numbers, without its noise, as in GradMax and Firefly) with the accuracy after the first \
              rung, over the children of one parent; beside it what a guess by size would have told. 1 is a perfect order, 0 \
              none.</p>\n";
     body += &element::table(&prediction_table(seed), "Score and gain");

@@ -3,7 +3,7 @@
 use super::name;
 use crate::explore::record::{CandidateRecord, SeedRecord};
 use crate::report::escape::escape;
-use crate::report::format::{NONE, percent, si};
+use crate::report::format::{NONE, difference, percent, si};
 
 /// The family as nested lists, from the start.
 pub(super) fn tree(seed: &SeedRecord) -> String {
@@ -47,7 +47,7 @@ fn line(seed: &SeedRecord, index: usize, one: &CandidateRecord) -> String {
     notes.extend((rungs.len() > 1).then(|| format!("rungs {}", rungs.join(", "))));
     notes.extend(one.score.map(|score| format!("score {score:.2e}")));
     let proof = one.trials.iter().find_map(|trial| trial.proof);
-    notes.extend(proof.map(|proof| format!("grown exactly to {proof:.0e}")));
+    notes.extend(proof.map(|proof| format!("grown with a difference of {}", difference(proof))));
     notes.extend(one.trials.iter().find_map(|trial| trial.fault.clone()));
     let steps = match one.steps.is_empty() {
         true => String::new(),
