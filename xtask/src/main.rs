@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod kill;
 mod python;
 mod tidy;
 
@@ -37,6 +38,8 @@ enum Command {
         #[command(flatten)]
         python: python::Choice,
     },
+    /// Kill explorations at random moments, and check that nothing is lost or done twice.
+    Kill(kill::Arguments),
     /// Check the rules of the house, and that what is generated from the code is up to date.
     Tidy,
     /// Write what is generated from the code: the operator table, the help in the README.
@@ -75,6 +78,7 @@ fn main() -> Result<()> {
         Command::Fixtures { python } => {
             python::run_script(&python.interpreter()?, "make_fixtures.py")
         }
+        Command::Kill(arguments) => kill::run(&arguments, &root()),
         Command::Tidy => tidy::tidy(&root()),
         Command::Generate => tidy::generate(&root()),
         Command::BenchWorker(arguments) => bench::worker::run(&arguments),

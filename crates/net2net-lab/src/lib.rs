@@ -2,6 +2,8 @@
 
 pub mod compare;
 pub mod data;
+pub mod explore;
 pub mod models;
 pub mod report;
 pub mod train;
+pub mod trial;

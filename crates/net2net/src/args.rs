@@ -34,6 +34,7 @@ Exit codes:
   0    done
   1    failed; the message says why and what to do
   2    the command line was not understood
+  3    no room on the disk; make some and go on with --resume
   130  stopped by Ctrl-C; go on with --resume";
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +51,13 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Train a teacher, grow it, prove it, train on, and compare with every baseline
     Compare(CompareArgs),
-    /// Write the report of a finished comparison again
+    /// Train one network, grown first if wanted, and leave it with its figures in a directory
+    Train(TrainArgs),
+    /// Try many architectures, each grown from the best network so far
+    Explore(ExploreArgs),
+    /// Write a network of ours as ONNX
+    Export(ExportArgs),
+    /// Write the reports of finished comparisons or of an exploration again
     Report(ReportArgs),
     /// Look at images before training on them
     Data(DataArgs),
@@ -113,14 +120,107 @@ Examples:
   net2net compare my.toml
   net2net compare --resume --out runs/three   after an interruption";
 
-/// Write summary.json and report.html of finished comparisons again, from comparison.json.
+/// Train one network: an architecture, a safetensors file that net2net wrote, or an ONNX file; on the images that `compare`
+/// reads; grown first by plans, if the spec names any, with a proof of each.
 ///
-/// Of several directories one page is written beside them that has all of their growths in a table,
-/// with links to their own pages.
+/// DIR is there whole or not at all: the network as safetensors and ONNX, its metrics, and done.json with the figures. Until
+/// then the work is in DIR.partial, and the same command goes on with it after Ctrl-C, a kill or a power cut. Files that the
+/// spec names are relative to the spec.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct TrainArgs {
+    /// What to train, and how (TOML)
+    pub(crate) spec: Option<PathBuf>,
+    /// Where the result goes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Threads [default: the spec's, or all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) threads: Option<u64>,
+    /// Stop, as by Ctrl-C, when standard input ends: so that a trial ends with what started it
+    #[arg(long)]
+    pub(crate) while_stdin: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the spec that would run, and stop
+    #[arg(long)]
+    pub(crate) print_spec: bool,
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  net2net train --print-spec > net.toml       a spec to start from
+  net2net train net.toml --out runs/net
+  net2net plan runs/net/model.safetensors --wider 2 -o wider.json
+                                              then, in another spec: file = \"runs/net/model.safetensors\"
+                                              and plans = [\"wider.json\"] under [start]";
+
+/// Try many architectures for the price of a few: each is grown from the best network so far by a plan that is proved, and
+/// trained on for a short while; the better ones train longer, and the best are grown again.
+///
+/// Which growths are tried first is measured by a gradient, and the page says how well that told. Without SPEC the built-in
+/// exploration runs: a small network on 8,000 images of Fashion-MNIST, which takes some minutes on two cores. Each network is
+/// trained by a process of its own, `net2net train`.
+///
+/// Ctrl-C stops at the next step and leaves a directory from which --resume goes on; so does a kill or a power cut.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXPLORE_EXAMPLES)]
+pub(crate) struct ExploreArgs {
+    /// What to explore, and how (TOML); without it the built-in exploration
+    pub(crate) spec: Option<PathBuf>,
+    /// Repeat everything with this many seeds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) seeds: Option<u64>,
+    /// Where everything goes [default: the first free of runs/explore-1, -2, …]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) threads: Option<u64>,
+    /// Train every candidate from fresh weights: the same search without growth, to compare with
+    #[arg(long)]
+    pub(crate) from_scratch: bool,
+    /// Go on with the exploration in --out [default: the last of runs/explore-1, -2, …]
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Print everything that was measured as JSON instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the spec that would run, and stop
+    #[arg(long)]
+    pub(crate) print_spec: bool,
+}
+
+const EXPLORE_EXAMPLES: &str = "\
+Examples:
+  net2net explore                             the built-in exploration
+  net2net explore --print-spec > my.toml      a spec to start from
+  net2net explore my.toml --out runs/mine
+  net2net explore my.toml --out runs/dumb --from-scratch
+  net2net explore --resume --out runs/mine    after an interruption";
+
+/// Write a network of ours as an ONNX file. Networks that came as ONNX are written as ONNX by the commands that grow them.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExportArgs {
+    /// The network: a safetensors file that net2net wrote
+    pub(crate) model: PathBuf,
+    /// The ONNX file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Overwrite the output if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Write the reports of finished comparisons or of an exploration again, from what was measured.
+///
+/// Of several directories of comparisons one page is written beside them that has all of their growths in a
+/// table, with links to their own pages.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// The directories of the comparisons
+    /// The directories of the comparisons, or that of one exploration
     #[arg(required = true, value_name = "DIR")]
     pub(crate) directories: Vec<PathBuf>,
     /// Where the page of several comparisons goes

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
-use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started};
+use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started, Stated};
 use net2net_lab::data::SourceOptions;
+use net2net_lab::explore::RECORD_FILE;
 use net2net_lab::report::speedup::Measure;
 use net2net_lab::report::{
-    Export, Summary, export, overview, speedup_table, verdict, write_together,
+    self as lab_report, Export, Summary, export, overview, speedup_table, verdict, write_together,
 };
 
 use crate::args::{CompareArgs, ReportArgs};
@@ -36,16 +37,19 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
         print!("{}", spec.to_toml()?);
         return Ok(Exit::Done);
     }
+    let places = numbered_directories("compare");
     let (claimed, spec, started) = if args.resume {
         let directory = match &args.out {
             Some(out) => out.clone(),
-            None => last_directory().context("there is no runs/compare-N to resume; give --out")?,
+            None => places
+                .last()
+                .context("there is no runs/compare-N to resume; give --out")?,
         };
         let threads = args.threads.map(|threads| threads as usize);
         lab::resume(&directory, stated.as_ref(), threads)?
     } else {
         let spec = stated.map_or_else(|| default_spec(args), Ok)?;
-        let directory = args.out.clone().unwrap_or_else(free_directory);
+        let directory = args.out.clone().unwrap_or_else(|| places.free());
         let started = Started {
             command: command_line(args),
             threads: threads(args),
@@ -85,6 +89,11 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
 
 /// Writes reports again, one page of several, and what else is asked for.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
+    if let [directory] = &args.directories[..]
+        && directory.join(RECORD_FILE).exists()
+    {
+        return crate::explore::report(directory, args.json);
+    }
     let mut read = Vec::new();
     for directory in &args.directories {
         let (comparison, summary) = lab::rerender(directory)
@@ -139,7 +148,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
         .iter()
         .map(|(name, _, comparison, summary)| (*name, *comparison, *summary))
         .collect();
-    println!("{}", drawn(overview(&rows)));
+    println!("{}", table(overview(&rows)));
     println!("\nreport: {}", args.out.display());
     Ok(Exit::Done)
 }
@@ -225,24 +234,35 @@ fn command_line(args: &CompareArgs) -> String {
 }
 
 /// The numbered directories of runs that nobody named.
-fn numbered(number: usize) -> PathBuf {
-    PathBuf::from(format!("runs/compare-{number}"))
+pub(crate) struct Numbered(&'static str);
+
+pub(crate) fn numbered_directories(command: &'static str) -> Numbered {
+    Numbered(command)
 }
 
-fn free_directory() -> PathBuf {
-    let mut number = 1;
-    while numbered(number).exists() {
-        number += 1;
+impl Numbered {
+    fn at(&self, number: usize) -> PathBuf {
+        PathBuf::from(format!("runs/{}-{number}", self.0))
     }
-    numbered(number)
-}
 
-fn last_directory() -> Option<PathBuf> {
-    (1..).map(numbered).take_while(|path| path.exists()).last()
+    /// The first one that is not there.
+    pub(crate) fn free(&self) -> PathBuf {
+        let mut number = 1;
+        while self.at(number).exists() {
+            number += 1;
+        }
+        self.at(number)
+    }
+
+    /// The last one that is.
+    pub(crate) fn last(&self) -> Option<PathBuf> {
+        let there = (1..).map(|number| self.at(number));
+        there.take_while(|path| path.exists()).last()
+    }
 }
 
 /// A flag that the first Ctrl-C raises; the second one ends the process at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -263,8 +283,7 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
         bail!("the comparison holds no growth");
     }
     for growth in &summary.growths {
-        let rows = speedup_table(summary, growth, Measure::Seconds);
-        let table = drawn(rows);
+        let table = table(speedup_table(summary, growth, Measure::Seconds));
         println!("\n{}\n{table}", growth.name);
         println!("{}", verdict(summary, growth).sentence);
     }
@@ -272,8 +291,8 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
     Ok(())
 }
 
-/// A table for the terminal.
-fn drawn(rows: net2net_lab::report::Table) -> Table {
+/// A table as the terminal shows it.
+pub(crate) fn table(rows: lab_report::Table) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)

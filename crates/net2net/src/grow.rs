@@ -24,8 +24,8 @@ use crate::inspect::made_by;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
-use crate::verify;
 use crate::state_dict::{self, StateDict};
+use crate::verify;
 
 /// Grows a model.
 pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {

@@ -7,6 +7,7 @@
 mod args;
 mod compare;
 mod data;
+mod explore;
 mod grow;
 mod growing;
 mod inspect;
@@ -16,6 +17,7 @@ mod output;
 mod progress;
 mod samples;
 mod state_dict;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,6 +28,9 @@ use args::{Args, Command};
 
 /// The exit code of a run that was stopped and can be resumed: that of a shell's Ctrl-C.
 const INTERRUPTED: u8 = 130;
+
+/// The exit code where a file could not be written for lack of room.
+const NO_ROOM: u8 = net2net_lab::explore::NO_ROOM as u8;
 
 /// The program's commands and options, as the argument parser knows them.
 pub fn command() -> clap::Command {
@@ -44,6 +49,9 @@ pub fn run() -> ExitCode {
         Command::Compare(options) => compare::compare(&options),
         Command::Report(options) => compare::report(&options),
         Command::Data(options) => data::data(&options),
+        Command::Train(options) => train::train(&options),
+        Command::Explore(options) => explore::explore(&options),
+        Command::Export(options) => train::export(&options),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,
@@ -59,7 +67,10 @@ pub fn run() -> ExitCode {
         Ok(compare::Exit::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("net2net: {}", explain(&error));
-            ExitCode::FAILURE
+            match is_out_of_room(&error) {
+                true => ExitCode::from(NO_ROOM),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -75,4 +86,21 @@ fn explain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Whether an error comes from a full disk, or from a limit that makes it as good as full.
+fn is_out_of_room(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind;
+    let of = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let full = [
+            ErrorKind::StorageFull,
+            ErrorKind::QuotaExceeded,
+            ErrorKind::FileTooLarge,
+        ];
+        let lab = cause.downcast_ref::<net2net_lab::explore::ExploreError>();
+        io.is_some_and(|io| full.contains(&io.kind()))
+            || matches!(lab, Some(net2net_lab::explore::ExploreError::NoRoom { .. }))
+    };
+    error.chain().any(of)
 }

@@ -209,6 +209,11 @@ impl Model {
         }
     }
 
+    /// Whether the file is an ONNX file.
+    pub(crate) fn is_onnx(&self) -> bool {
+        matches!(self.origin, Origin::Onnx(_))
+    }
+
     /// Nodes of the file that are not understood, and why.
     pub(crate) fn opaque(&self) -> &[net2net_onnx::import::Opaque] {
         match &self.origin {

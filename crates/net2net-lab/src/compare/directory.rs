@@ -1,4 +1,4 @@
-//! The directory of a comparison: who may write in it, and what it holds.
+//! The directory of a comparison or an exploration: who may write in it, and what it holds.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::spec::{Spec, SpecError};
+use super::spec::{DataSpec, SpecError};
 use net2net_core::io::write_atomic;
 
 /// The spec as run.
@@ -16,7 +16,65 @@ pub const COMMAND_FILE: &str = "command.json";
 /// Everything that was measured.
 pub const COMPARISON_FILE: &str = "comparison.json";
 
-/// How a comparison was started: what a resumed one must keep to.
+/// The specification of what is done in a directory.
+pub trait Stated: Clone + PartialEq + Sized {
+    /// What is done, in a word.
+    const WHAT: &'static str;
+    /// Reads and checks it.
+    fn from_toml(text: &str) -> Result<Self, SpecError>;
+    /// The spec as TOML.
+    fn to_toml(&self) -> Result<String, SpecError>;
+    /// Its images.
+    fn data_mut(&mut self) -> &mut DataSpec;
+
+    /// Reads and checks a spec's file. A folder of data is relative to it.
+    fn from_file(path: &Path) -> Result<Self, SpecError> {
+        let text = fs::read_to_string(path).map_err(|source| SpecError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut spec = Self::from_toml(&text)?;
+        if let (Some(folder), Some(parent)) = (&mut spec.data_mut().folder, path.parent()) {
+            *folder = parent.join(&*folder);
+        }
+        Ok(spec)
+    }
+
+    /// The spec as it stands in a file in the directory `home`: a folder of data that is named
+    /// relative to where the process runs is then relative to that directory.
+    fn at_home_in(&self, home: &Path) -> Self {
+        let mut spec = self.clone();
+        if let Some(folder) = &mut spec.data_mut().folder
+            && folder.is_relative()
+            && let (Ok(home), Ok(full)) = (home.canonicalize(), folder.canonicalize())
+        {
+            *folder = relative(&home, &full);
+        }
+        spec
+    }
+}
+
+/// The way from one absolute path to another; as it is if they have nothing in common.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from
+        .components()
+        .zip(to.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    if common == 0 {
+        return to.to_owned();
+    }
+    let up = from.components().skip(common).map(|_| "..".as_ref());
+    let down = to.components().skip(common).map(|part| part.as_os_str());
+    let way: PathBuf = up.chain(down).collect();
+    if way.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        way
+    }
+}
+
+/// How the work was started: what a resumed one must keep to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     /// The command that repeats it.
@@ -29,22 +87,24 @@ pub struct Started {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// There is a comparison already.
+    /// There is one already.
     #[error(
-        "{} holds a comparison already; add --resume to go on with it, or choose another --out",
+        "{} holds a run already; add --resume to go on with it, or choose another --out",
         path.display()
     )]
     Taken {
         /// The directory.
         path: PathBuf,
     },
-    /// There is no comparison to go on with.
-    #[error("{} holds no comparison to resume (no {SPEC_FILE})", path.display())]
+    /// There is nothing to go on with.
+    #[error("{} holds no {what} to resume (no {SPEC_FILE})", path.display())]
     Nothing {
+        /// What there is none of.
+        what: &'static str,
         /// The directory.
         path: PathBuf,
     },
-    /// The comparison there is another one.
+    /// What is there is another one.
     #[error(
         "{} was started with another spec; resume it without naming one, or choose another --out",
         path.display()
@@ -105,8 +165,12 @@ impl Claimed {
     }
 }
 
-/// Makes a directory for a new comparison and writes how it is started and its spec.
-pub fn create(path: &Path, spec: &Spec, started: &Started) -> Result<Claimed, DirectoryError> {
+/// Makes a directory for new work and writes how it is started and its spec.
+pub fn create<S: Stated>(
+    path: &Path,
+    spec: &S,
+    started: &Started,
+) -> Result<Claimed, DirectoryError> {
     let file = |source| DirectoryError::File {
         path: path.to_owned(),
         source,
@@ -140,21 +204,22 @@ pub fn create(path: &Path, spec: &Spec, started: &Started) -> Result<Claimed, Di
     Ok(claimed)
 }
 
-/// Opens the directory of an unfinished comparison and reads its spec and how it was started;
+/// Opens the directory of unfinished work and reads its spec and how it was started;
 /// `wanted` and `threads`, if given, must be the same.
-pub fn resume(
+pub fn resume<S: Stated>(
     path: &Path,
-    wanted: Option<&Spec>,
+    wanted: Option<&S>,
     threads: Option<usize>,
-) -> Result<(Claimed, Spec, Started), DirectoryError> {
+) -> Result<(Claimed, S, Started), DirectoryError> {
     let spec_path = path.join(SPEC_FILE);
     if !spec_path.exists() {
         return Err(DirectoryError::Nothing {
             path: path.to_owned(),
+            what: S::WHAT,
         });
     }
     let claimed = claim(path)?;
-    let spec = Spec::from_file(&spec_path).map_err(|source| DirectoryError::Spec {
+    let spec = S::from_file(&spec_path).map_err(|source| DirectoryError::Spec {
         path: spec_path,
         source,
     })?;

@@ -85,20 +85,6 @@ pub enum CompareError {
         /// Why.
         source: ApplyError,
     },
-    /// The images are not those that the comparison began with.
-    #[error(
-        "the images have changed since {} was written: it has {before:?}, and now there are {now:?}; \
-         bring them back, or start anew in another --out",
-        path.display()
-    )]
-    OtherImages {
-        /// The file.
-        path: PathBuf,
-        /// Then.
-        before: String,
-        /// Now.
-        now: String,
-    },
     /// See [`GraphError`].
     #[error(transparent)]
     Graph(#[from] GraphError),

@@ -15,7 +15,9 @@ mod student;
 pub use architecture::architecture;
 pub use baseline::{Baseline, Distillation, Hints, Paper};
 pub use choose::{Chosen, choose};
-pub use directory::{COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, create, resume};
+pub use directory::{
+    COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, Stated, create, resume,
+};
 pub use error::CompareError;
 pub use policy::{Moments, Rate};
 pub use runner::{Ended, Options, Watcher, compare, rerender};

@@ -25,9 +25,8 @@ use net2net_core::io::{Checkpoint, write_atomic};
 use net2net_core::plan::Plan;
 use net2net_core::request::{Request, request};
 use net2net_core::verify::{Evidence, grow_and_prove};
-use net2net_core::weights::{Weights, initialize, stream};
+use net2net_core::weights::{Weights, initialize};
 use net2net_kernels::Context;
-use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use super::architecture;
@@ -43,10 +42,6 @@ use crate::train::{
     TrainingData, run,
 };
 
-/// Training images on which new batch normalisations measure their statistics.
-const STATISTICS_IMAGES: usize = 512;
-/// Validation images on which growth is proved.
-const PROOF_IMAGES: usize = 64;
 /// Which images a comparison began with, as the report says it.
 const DATA_FILE: &str = "data.txt";
 
@@ -92,16 +87,10 @@ pub fn compare(
     watcher: &mut dyn Watcher,
 ) -> Result<Ended, CompareError> {
     spec.check()?;
-    let opened = spec.data.open(spec.seeds[0])?;
-    for note in &opened.notes {
+    let (data, notes) = spec.data.training(spec.seeds[0])?;
+    for note in &notes {
         watcher.noted(note);
     }
-    let splits = opened.splits;
-    let normalization = spec.data.normalization(&splits.train)?;
-    let data = TrainingData {
-        splits,
-        normalization,
-    };
     let shape = data.splits.train.shape();
     let classes = data.splits.train.classes().len();
     let teacher = spec.teacher.model.build(shape, classes)?;
@@ -111,14 +100,14 @@ pub fn compare(
         machine: options.machine.clone(),
         threads: options.threads,
         seeds: spec.seeds.clone(),
-        data: describe_data(&data),
+        data: data.describe(),
         spec_toml: spec.to_toml()?,
         command: options.command.clone(),
         teacher: architecture(&teacher),
         growths: Vec::new(),
         runs: Vec::new(),
     };
-    same_images(&options.directory.join(DATA_FILE), &comparison.data)?;
+    data.note(&options.directory.join(DATA_FILE))?;
     let mut runner = Runner {
         spec,
         options,
@@ -144,39 +133,6 @@ pub fn compare(
     write_metrics(&options.directory, &comparison)?;
     let summary = write_report(&options.directory, &comparison)?;
     Ok(Ended::Complete(Box::new((comparison, summary))))
-}
-
-fn describe_data(data: &TrainingData) -> String {
-    let (train, validation) = (&data.splits.train, &data.splits.validation);
-    format!(
-        "{}: {} training and {} validation images of {}, {} classes (SHA-256 {:.12}… and {:.12}…)",
-        train.name(),
-        train.len(),
-        validation.len(),
-        train.shape(),
-        train.classes().len(),
-        train.fingerprint(),
-        validation.fingerprint(),
-    )
-}
-
-/// Notes the images at the start, and refuses others on resume.
-fn same_images(path: &Path, now: &str) -> Result<(), CompareError> {
-    match fs::read_to_string(path) {
-        Ok(before) if before.trim_end() == now => Ok(()),
-        Ok(before) => Err(CompareError::OtherImages {
-            path: path.to_owned(),
-            before: before.trim_end().to_owned(),
-            now: now.to_owned(),
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            write_file(path, format!("{now}\n").as_bytes())
-        }
-        Err(source) => Err(CompareError::File {
-            path: path.to_owned(),
-            source,
-        }),
-    }
 }
 
 pub(super) struct Runner<'a> {
@@ -459,14 +415,10 @@ impl Runner<'_> {
             return Ok((plan, growth));
         }
         let mut cx = self.context()?;
-        let train = &self.data.splits.train;
-        let mut indices: Vec<usize> = (0..train.len()).collect();
-        indices.shuffle(&mut stream(seed, "statistics images"));
-        indices.truncate(STATISTICS_IMAGES);
-        let images = train.batch_f32(&indices, &self.data.normalization)?;
+        let drawn = self.data.statistics_images(seed)?;
         let (graph, weights) = (&teacher.graph, &teacher.weights);
-        let samples = indices.len();
-        let (plan, growth) = request(&mut cx, graph, weights, grow, seed, samples, &[&images])
+        let (samples, images) = (drawn.count, &[&drawn.images[..]]);
+        let (plan, growth) = request(&mut cx, graph, weights, grow, seed, samples, images)
             .map_err(|source| CompareError::Request {
                 growth: spec.name.clone(),
                 source,
@@ -493,20 +445,16 @@ impl Runner<'_> {
         growth: &Growth,
         directory: &Path,
     ) -> Result<(Weights<f32>, Evidence), CompareError> {
-        let validation = &self.data.splits.validation;
-        let mut indices: Vec<usize> = (0..validation.len()).collect();
-        indices.shuffle(&mut stream(seed, "proof images"));
-        indices.truncate(PROOF_IMAGES);
-        let images = validation.batch_f32(&indices, &self.data.normalization)?;
+        let drawn = self.data.proof_images(seed)?;
         let proved = grow_and_prove(
             &teacher.graph,
             plan,
             growth,
             &teacher.weights,
             self.options.threads,
-            indices.len(),
-            &[&images],
-            &format!("{} validation images", indices.len()),
+            drawn.count,
+            &[&drawn.images],
+            &drawn.what,
         )
         .map_err(|source| CompareError::Verify {
             growth: spec.name.clone(),

@@ -1,6 +1,6 @@
 //! The specification of a comparison, as TOML.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::data::{
     DataError, Dataset, Normalization, Opened, SourceOptions, Splits, fashion_mini, open,
 };
 use crate::models::ModelSpec;
-use crate::train::{Recipe, RecipeError};
+use crate::train::{Recipe, RecipeError, TrainingData};
 
 /// The spec that runs when none is given.
 const DEFAULT: &str = include_str!("default.toml");
@@ -152,7 +152,7 @@ pub enum SpecError {
     /// A hyperparameter of no sense.
     #[error("the spec's {whose} recipe: {source}")]
     Recipe {
-        /// `teacher`, `student` or `scratch`.
+        /// Whose, such as `teacher` or `student`.
         whose: &'static str,
         /// What is wrong.
         source: RecipeError,
@@ -160,32 +160,6 @@ pub enum SpecError {
 }
 
 impl Spec {
-    /// Reads and checks a spec's file. A folder of data is relative to it.
-    pub fn from_file(path: &Path) -> Result<Spec, SpecError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SpecError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut spec = Spec::from_toml(&text)?;
-        if let (Some(folder), Some(parent)) = (&mut spec.data.folder, path.parent()) {
-            *folder = parent.join(&*folder);
-        }
-        Ok(spec)
-    }
-
-    /// The spec as it stands in a file in the directory `home`: a folder of data that is named
-    /// relative to where the process runs is then relative to that directory.
-    pub(super) fn at_home_in(&self, home: &Path) -> Spec {
-        let mut spec = self.clone();
-        if let Some(folder) = &mut spec.data.folder
-            && folder.is_relative()
-            && let (Ok(home), Ok(full)) = (home.canonicalize(), folder.canonicalize())
-        {
-            *folder = relative(&home, &full);
-        }
-        spec
-    }
-
     /// Reads and checks a spec.
     pub fn from_toml(text: &str) -> Result<Spec, SpecError> {
         let spec: Spec = toml::from_str(text)?;
@@ -319,6 +293,22 @@ impl Spec {
     }
 }
 
+impl super::directory::Stated for Spec {
+    const WHAT: &'static str = "comparison";
+
+    fn from_toml(text: &str) -> Result<Spec, SpecError> {
+        Spec::from_toml(text)
+    }
+
+    fn to_toml(&self) -> Result<String, SpecError> {
+        Spec::to_toml(self)
+    }
+
+    fn data_mut(&mut self) -> &mut DataSpec {
+        &mut self.data
+    }
+}
+
 impl DataSpec {
     /// Loads the images; subsets are drawn with `seed`.
     pub fn load(&self, seed: u64) -> Result<Splits, DataError> {
@@ -347,32 +337,18 @@ impl DataSpec {
         Ok(Opened { splits, ..opened })
     }
 
-    /// What images are normalised by: as given, or as measured on `train`.
-    pub fn normalization(&self, train: &Dataset) -> Result<Normalization, DataError> {
-        match &self.normalization {
-            Some(given) => Ok(given.clone()),
-            None => Normalization::measure(train),
-        }
-    }
-}
-
-/// The way from one absolute path to another; as it is if they have nothing in common.
-fn relative(from: &Path, to: &Path) -> PathBuf {
-    let common = from
-        .components()
-        .zip(to.components())
-        .take_while(|(a, b)| a == b)
-        .count();
-    if common == 0 {
-        return to.to_owned();
-    }
-    let up = from.components().skip(common).map(|_| "..".as_ref());
-    let down = to.components().skip(common).map(|part| part.as_os_str());
-    let way: PathBuf = up.chain(down).collect();
-    if way.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        way
+    /// The images as runs use them, and notes for people on what was found.
+    pub fn training(&self, seed: u64) -> Result<(TrainingData, Vec<String>), DataError> {
+        let opened = self.open(seed)?;
+        let normalization = match &self.normalization {
+            Some(given) => given.clone(),
+            None => Normalization::measure(&opened.splits.train)?,
+        };
+        let data = TrainingData {
+            splits: opened.splits,
+            normalization,
+        };
+        Ok((data, opened.notes))
     }
 }
 

@@ -154,6 +154,20 @@ pub enum RunError {
     /// See [`RecipeError`].
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The images are not those that the work began with.
+    #[error(
+        "the images have changed since {} was written: it has {before:?}, and now there are {now:?}; \
+         bring them back, or start anew in another --out",
+        path.display()
+    )]
+    OtherImages {
+        /// The file.
+        path: PathBuf,
+        /// Then.
+        before: String,
+        /// Now.
+        now: String,
+    },
 }
 
 fn evaluation_batch(shape: ImageShape) -> usize {

@@ -158,16 +158,17 @@ fn directories_are_claimed_and_specs_are_compared() {
     };
     let message = |error: net2net_lab::compare::DirectoryError| error.to_string();
     assert!(
-        message(resume(folder.path(), None, None).unwrap_err()).contains("no comparison to resume")
+        message(resume::<Spec>(folder.path(), None, None).unwrap_err())
+            .contains("no comparison to resume")
     );
     let claimed = create(&path, &spec, &started).unwrap();
-    assert!(message(resume(&path, None, None).unwrap_err()).contains("another process"));
+    assert!(message(resume::<Spec>(&path, None, None).unwrap_err()).contains("another process"));
     drop(claimed);
     assert!(message(create(&path, &spec, &started).unwrap_err()).contains("--resume"));
     let (_claimed, read, how) = resume(&path, Some(&spec), Some(2)).unwrap();
     assert_eq!((read, how), (spec.clone(), started.clone()));
     drop(_claimed);
-    assert!(message(resume(&path, None, Some(1)).unwrap_err()).contains("with 2 threads"));
+    assert!(message(resume::<Spec>(&path, None, Some(1)).unwrap_err()).contains("with 2 threads"));
     let mut other = spec.clone();
     other.set_seed_count(2);
     assert!(message(resume(&path, Some(&other), None).unwrap_err()).contains("another spec"));

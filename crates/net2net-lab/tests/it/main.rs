@@ -7,6 +7,7 @@ mod baselines;
 mod compare;
 mod data;
 mod experiments;
+mod explore;
 mod models;
 mod report;
 mod silent;

@@ -1,6 +1,7 @@
 //! From a grown graph back to a document: what did not grow stays byte for byte.
 
 mod copies;
+mod graph;
 mod insert;
 mod patch;
 

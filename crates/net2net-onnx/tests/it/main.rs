@@ -8,6 +8,7 @@ mod fixtures;
 mod growing;
 mod hostile;
 mod islands;
+mod made;
 mod models;
 mod quantized;
 mod round_trip;

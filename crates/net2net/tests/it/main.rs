@@ -6,6 +6,7 @@
 mod onnxruntime;
 mod quantized;
 
+mod exploring;
 mod growing;
 mod state;
 

@@ -82,3 +82,46 @@ fn onnxruntime_computes_the_same_before_and_after_growth() {
         assert!(result.status.success(), "{name}: {said}");
     }
 }
+
+/// A network as a file of ours, written as ONNX, computes for onnxruntime what the ONNX file computes that it came from.
+#[test]
+fn onnxruntime_computes_what_export_wrote() {
+    let Some(python) = std::env::var_os("NET2NET_PYTHON") else {
+        eprintln!("NET2NET_PYTHON names no Python, so onnxruntime was not asked");
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "residual-torchscript",
+        "residual-dynamo",
+        "keras-image",
+        "jax-dense",
+    ] {
+        let model = root.join(format!("crates/net2net-onnx/tests/fixtures/{name}.onnx"));
+        let ours = folder.path().join(format!("{name}.safetensors"));
+        net2net_lab::trial::open(&model)
+            .unwrap()
+            .write(&ours)
+            .unwrap();
+        let written = folder.path().join(format!("{name}.onnx"));
+        let mut program = Command::new(env!("CARGO_BIN_EXE_net2net"));
+        let result = program
+            .arg("export")
+            .arg(&ours)
+            .arg("-o")
+            .arg(&written)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&result.stderr).into_owned();
+        assert!(result.status.success(), "{name}: {said}");
+        let mut check = Command::new(&python);
+        check
+            .arg(root.join("xtask/python/check_onnx.py"))
+            .arg(&model)
+            .arg(&written);
+        let result = check.output().unwrap();
+        let said = String::from_utf8_lossy(&result.stderr).into_owned();
+        assert!(result.status.success(), "{name}: {said}");
+    }
+}

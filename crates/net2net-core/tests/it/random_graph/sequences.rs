@@ -140,7 +140,10 @@ impl Maker {
         let mut k = self.heads(x, heads, 4, flat);
         let v = self.heads(x, heads, value, flat);
         if self.chance(0.6) {
-            (q, k) = (self.rotated(q, x, all, flat), self.rotated(k, x, heads, flat));
+            (q, k) = (
+                self.rotated(q, x, all, flat),
+                self.rotated(k, x, heads, flat),
+            );
         }
         let mut inputs = vec![q, k, v];
         if op.boolean_mask || self.chance(0.4) {

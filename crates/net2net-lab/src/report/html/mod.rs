@@ -4,7 +4,7 @@
 //! all comes last. Every string of a comparison passes through `escape`.
 
 mod architecture;
-mod element;
+pub(crate) mod element;
 mod growth;
 mod method;
 mod proof;
@@ -39,10 +39,11 @@ pub fn render(comparison: &Comparison, summary: &Summary) -> Result<String, Plot
         "<footer>Written by net2net {}.</footer>\n",
         escape(&comparison.version)
     );
-    Ok(document(&comparison.title, &body))
+    Ok(document(&comparison.title, "", &body))
 }
 
-fn document(title: &str, body: &str) -> String {
+/// A page with the style sheets of text and plots, and more style if wanted.
+pub(crate) fn document(title: &str, style: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n\
          <html lang=\"en\">\n\
@@ -51,7 +52,7 @@ fn document(title: &str, body: &str) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{}</title>\n\
-         <style>\n{STYLE}{}</style>\n\
+         <style>\n{STYLE}{}{style}</style>\n\
          </head>\n\
          <body>\n<main>\n{body}</main>\n</body>\n\
          </html>\n",
@@ -99,7 +100,7 @@ pub fn render_together(comparisons: &[(&str, &str, &Comparison, &Summary)]) -> S
             cards(summary, page),
         );
     }
-    document("net2net: comparisons side by side", &body)
+    document("net2net: comparisons side by side", "", &body)
 }
 
 const SIDE_NOTE: &str = "<p class=\"note\">Final accuracies are means with the sample standard deviation over seeds. \

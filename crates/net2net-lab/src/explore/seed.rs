@@ -1,0 +1,549 @@
+//! The search of one seed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use net2net_core::io::{Checkpoint, write_atomic};
+use net2net_core::plan::PlanError;
+use net2net_core::request::{RequestError, request};
+use serde::{Deserialize, Serialize};
+
+use super::error::ExploreError;
+use super::moves::{fingerprint, moves};
+use super::parallel::context;
+use super::processes::{End, Task, failure, side_by_side};
+use super::run::{Options, Watcher};
+use super::score::Scorer;
+use super::spec::ExploreSpec;
+use super::state::{Candidate, Outcome, Proposal, State};
+use super::strategy::{Adoption, Next, next};
+use super::winners::{ancestry, label, link, trial};
+use crate::compare::{DataSpec, Stated};
+use crate::train::{MODEL_FILE, Recipe, TRUNK_FILE, TrainingData};
+use crate::trial::{DONE, StartSpec, StartWeights, TrialSpec, fits, latency_ms, open, read_done};
+
+const START_FILE: &str = "start.safetensors";
+const PLAN_FILE: &str = "plan.json";
+
+/// What a search works with.
+pub(super) struct Search<'a> {
+    pub(super) spec: &'a ExploreSpec,
+    pub(super) options: &'a Options,
+    pub(super) data: &'a TrainingData,
+    pub(super) seed: u64,
+    /// The seed's folder.
+    pub(super) folder: PathBuf,
+    /// Trials side by side.
+    pub(super) parallel: usize,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) watcher: &'a mut dyn Watcher,
+    pub(super) state: State,
+    /// Which budget ended it.
+    pub(super) stopped_by: Option<&'static str>,
+    /// Proposals whose architecture was there.
+    pub(super) duplicates: usize,
+}
+
+/// The moves of a candidate, as they are kept.
+#[derive(Serialize, Deserialize)]
+struct Scored {
+    seconds: f64,
+    duplicates: usize,
+    proposals: Vec<Proposal>,
+}
+
+impl Search<'_> {
+    /// Searches to the end or the budget; false if interrupted.
+    pub(super) fn run(&mut self) -> Result<bool, ExploreError> {
+        for folder in ["moves", "inputs", "trials"] {
+            let folder = self.folder.join(folder);
+            fs::create_dir_all(&folder).map_err(ExploreError::file(&folder))?;
+        }
+        if !self.start()? {
+            return Ok(false);
+        }
+        loop {
+            let spec = self.spec;
+            let growth = !spec.from_scratch;
+            match next(
+                &spec.search,
+                &spec.objective,
+                growth,
+                self.seed,
+                &self.state,
+            ) {
+                Next::Done => return Ok(true),
+                Next::Score(candidate) => {
+                    if self.is_spent() {
+                        return Ok(true);
+                    }
+                    self.score(candidate)?;
+                }
+                Next::Adopt(adopted) => {
+                    for adoption in adopted {
+                        self.adopt(adoption);
+                    }
+                }
+                Next::Train(wanted) => {
+                    for some in wanted.chunks(self.parallel) {
+                        if self.is_spent() {
+                            return Ok(true);
+                        }
+                        if !self.train(some)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_spent(&mut self) -> bool {
+        self.stopped_by = self.state.spent.beyond(&self.spec.budget);
+        self.stopped_by.is_some()
+    }
+
+    /// The start: a trial, or the file as it is.
+    fn start(&mut self) -> Result<bool, ExploreError> {
+        let start = &self.spec.start;
+        let copy = self.folder.join(START_FILE);
+        if let Some(file) = &start.file
+            && !copy.exists()
+        {
+            let model = open(file)?;
+            fits(&model.graph, self.data)?;
+            model.write(&copy).map_err(crate::trial::TrialError::from)?;
+        }
+        if let Some(recipe) = &start.recipe {
+            let input = StartSpec {
+                file: start.file.as_ref().map(|_| PathBuf::from(START_FILE)),
+                plans: Vec::new(),
+                weights: StartWeights::Kept,
+                keep_moments: false,
+                model: start.model.clone(),
+            };
+            let from = start.file.as_ref().map(|_| copy.as_path());
+            let task =
+                self.prepare(trial(0, 0), input, from, None, recipe, self.options.threads)?;
+            let Some(outcomes) = self.outcomes(&[task])? else {
+                return Ok(false);
+            };
+            let outcome = outcomes.into_iter().next();
+            if let Some(why) = outcome.as_ref().and_then(fault) {
+                return Err(ExploreError::Start {
+                    seed: self.seed,
+                    why: format!("has no accuracy: {why}"),
+                });
+            }
+            self.state.results.extend(outcome.map(|o| ((0, 0), o)));
+        }
+        let graph = match start.recipe {
+            Some(_) => {
+                self.checkpoint(&self.trial_folder(0, 0).join(MODEL_FILE))?
+                    .graph
+            }
+            None => self.checkpoint(&copy)?.graph,
+        };
+        let latency_ms = self.latency(&graph)?;
+        self.state.candidates.push(Candidate {
+            parent: None,
+            generation: 0,
+            name: "start".to_owned(),
+            plan: None,
+            score: None,
+            parameters: graph.parameter_count(),
+            flops: graph.flops(),
+            latency_ms,
+            fingerprint: fingerprint(&graph),
+        });
+        if self.state.results.contains_key(&(0, 0)) {
+            self.account(&[(0, 0)]);
+        }
+        Ok(true)
+    }
+
+    fn trial_folder(&self, candidate: usize, rung: usize) -> PathBuf {
+        self.folder.join("trials").join(trial(candidate, rung))
+    }
+
+    /// What those that come after a candidate start from: the end of its stable phase if its schedule has one.
+    fn inherited(&self, candidate: usize) -> PathBuf {
+        let Some((rung, _)) = self.state.last(candidate) else {
+            return self.folder.join(START_FILE);
+        };
+        let folder = self.trial_folder(candidate, rung);
+        let trunk = folder.join(TRUNK_FILE);
+        match trunk.exists() {
+            true => trunk,
+            false => folder.join(MODEL_FILE),
+        }
+    }
+
+    fn checkpoint(&self, path: &Path) -> Result<Checkpoint, ExploreError> {
+        Checkpoint::read(path).map_err(|source| ExploreError::Damaged {
+            folder: path.parent().unwrap_or(path).to_owned(),
+            source,
+        })
+    }
+
+    /// Measured alone, before anything trains, since it does not depend on the weights.
+    fn latency(&self, graph: &net2net_core::graph::Graph) -> Result<Option<f64>, ExploreError> {
+        match self.spec.needs_latency() {
+            true => Ok(Some(latency_ms(graph, self.options.threads)?)),
+            false => Ok(None),
+        }
+    }
+
+    /// How a candidate could grow: found in the folder, or found out.
+    fn score(&mut self, candidate: usize) -> Result<(), ExploreError> {
+        let path = self.folder.join("moves").join(label(candidate) + ".json");
+        let json = |source| ExploreError::Json {
+            path: path.clone(),
+            source,
+        };
+        let scored: Scored = if path.exists() {
+            let bytes = fs::read(&path).map_err(ExploreError::file(&path))?;
+            serde_json::from_slice(&bytes).map_err(json)?
+        } else {
+            let scored = self.propose(candidate)?;
+            let bytes = serde_json::to_vec_pretty(&scored).map_err(json)?;
+            write_atomic(&path, &bytes).map_err(ExploreError::file(&path))?;
+            scored
+        };
+        if candidate == 0 && scored.proposals.is_empty() {
+            return Err(ExploreError::NoMove { seed: self.seed });
+        }
+        self.watcher.note(&format!(
+            "seed{} {}: {} moves scored in {:.1} s",
+            self.seed,
+            label(candidate),
+            scored.proposals.len(),
+            scored.seconds
+        ));
+        self.state.spent.seconds += scored.seconds;
+        self.duplicates += scored.duplicates;
+        self.state.moves.insert(candidate, scored.proposals);
+        Ok(())
+    }
+
+    /// Plans all moves of a candidate, leaves out what is refused, beyond the limits or there already, and scores the rest.
+    fn propose(&self, candidate: usize) -> Result<Scored, ExploreError> {
+        let began = Instant::now();
+        let (spec, threads) = (self.spec, self.options.threads);
+        let model = self.checkpoint(&self.inherited(candidate))?;
+        let (graph, weights) = (&model.graph, &model.weights);
+        let drawn = self.data.statistics_images(self.seed)?;
+        let mut cx = context(threads)?;
+        let scorer = Scorer::new(
+            graph,
+            weights,
+            self.data,
+            spec.score_images,
+            self.seed,
+            threads,
+        )?;
+        let mut proposals: Vec<Proposal> = Vec::new();
+        let mut duplicates = 0;
+        for one in moves(graph, &spec.moves) {
+            let (batch, inputs) = (drawn.count, [&drawn.images[..]]);
+            let seed = self.seed ^ candidate as u64;
+            let planned = request(&mut cx, graph, weights, &one.request, seed, batch, &inputs);
+            let (plan, growth) = match planned {
+                Err(error @ RequestError::Plan(PlanError::Measure(_))) => return Err(error.into()),
+                // What cannot grow is no move.
+                Err(_) => continue,
+                Ok(planned) => planned,
+            };
+            let grown = growth.graph();
+            let fingerprint = fingerprint(grown);
+            if self.state.has(&fingerprint)
+                || proposals.iter().any(|p| p.fingerprint == fingerprint)
+            {
+                duplicates += 1;
+                continue;
+            }
+            let (parameters, flops) = (grown.parameter_count(), grown.flops());
+            let limits = &spec.limits;
+            if limits.parameters.is_some_and(|most| parameters > most)
+                || limits.flops.is_some_and(|most| flops > most)
+            {
+                continue;
+            }
+            let latency_ms = self.latency(grown)?;
+            if let (Some(most), Some(found)) = (limits.latency_ms, latency_ms)
+                && found > most
+            {
+                continue;
+            }
+            proposals.push(Proposal {
+                name: one.name,
+                score: scorer.score(&plan)?,
+                parameters,
+                flops,
+                latency_ms,
+                fingerprint,
+                plan,
+            });
+        }
+        let score = |p: &Proposal| p.score.unwrap_or(f64::NEG_INFINITY);
+        proposals.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        Ok(Scored {
+            seconds: began.elapsed().as_secs_f64(),
+            duplicates,
+            proposals,
+        })
+    }
+
+    fn adopt(&mut self, adoption: Adoption) {
+        let moves = self.state.moves.get(&adoption.parent);
+        let proposal = adoption.proposal.and_then(|rank| moves?.get(rank)).cloned();
+        let parent = &self.state.candidates[adoption.parent];
+        let candidate = match proposal {
+            Some(proposal) => Candidate {
+                parent: Some(adoption.parent),
+                generation: adoption.generation,
+                name: proposal.name,
+                plan: Some(proposal.plan),
+                score: proposal.score,
+                parameters: proposal.parameters,
+                flops: proposal.flops,
+                latency_ms: proposal.latency_ms,
+                fingerprint: proposal.fingerprint,
+            },
+            None => Candidate {
+                parent: Some(adoption.parent),
+                generation: adoption.generation,
+                name: "train on".to_owned(),
+                plan: None,
+                score: None,
+                ..parent.clone()
+            },
+        };
+        self.state.candidates.push(candidate);
+    }
+
+    /// Trains some candidates side by side for a rung each; false if interrupted.
+    fn train(&mut self, wanted: &[(usize, usize)]) -> Result<bool, ExploreError> {
+        let spec = self.spec;
+        let threads = (self.options.threads / wanted.len().max(1)).max(1);
+        let mut tasks = Vec::with_capacity(wanted.len());
+        for (candidate, rung) in wanted {
+            let mut recipe = match spec.from_scratch {
+                true => spec.scratch_recipe().clone(),
+                false => spec.recipe.clone(),
+            };
+            stretch(&mut recipe, spec.rung(*rung));
+            let one = &self.state.candidates[*candidate];
+            let fresh = *rung == 0 && spec.from_scratch;
+            let plan = one.plan.as_ref().filter(|_| *rung == 0);
+            let start = StartSpec {
+                file: Some(PathBuf::from(START_FILE)),
+                plans: plan.iter().map(|_| PathBuf::from(PLAN_FILE)).collect(),
+                weights: match fresh {
+                    true => StartWeights::Fresh,
+                    false => StartWeights::Kept,
+                },
+                // Of one optimizer they mean nothing to another.
+                keep_moments: self.shares_moments(*candidate, *rung, &recipe),
+                model: None,
+            };
+            let from = match (rung, one.parent) {
+                (0, Some(parent)) => self.inherited(parent),
+                _ => self.inherited(*candidate),
+            };
+            let plan = plan.map(serde_json::to_vec_pretty).transpose();
+            let plan = plan.map_err(|source| ExploreError::Json {
+                path: self.folder.join(PLAN_FILE),
+                source,
+            })?;
+            let id = trial(*candidate, *rung);
+            tasks.push(self.prepare(id, start, Some(&from), plan, &recipe, threads)?);
+        }
+        let Some(outcomes) = self.outcomes(&tasks)? else {
+            return Ok(false);
+        };
+        self.state
+            .results
+            .extend(wanted.iter().copied().zip(outcomes));
+        self.account(wanted);
+        Ok(true)
+    }
+
+    fn shares_moments(&self, candidate: usize, rung: usize, recipe: &Recipe) -> bool {
+        let of_start = rung == 0 && self.state.candidates[candidate].parent == Some(0);
+        let before = match (of_start, self.spec.from_scratch) {
+            (true, _) => self.spec.start.recipe.as_ref(),
+            (false, true) => Some(self.spec.scratch_recipe()),
+            (false, false) => Some(&self.spec.recipe),
+        };
+        before.is_some_and(|b| b.optimizer.shares_state_with(&recipe.optimizer))
+    }
+
+    /// Counts what trials that ran side by side cost, and says how they ended.
+    fn account(&mut self, trials: &[(usize, usize)]) {
+        let mut longest: f64 = 0.0;
+        for (candidate, rung) in trials {
+            let Some(outcome) = self.state.results.get(&(*candidate, *rung)) else {
+                continue;
+            };
+            self.state.spent.trials += 1;
+            if let Some(result) = outcome.result() {
+                longest = longest.max(result.seconds);
+                self.state.spent.flops += result.training_flops;
+            }
+            let found = match (outcome.accuracy(), fault(outcome)) {
+                (Some(accuracy), _) => format!("{:6.2} %", 100.0 * accuracy),
+                (None, why) => why.unwrap_or_default(),
+            };
+            let of = &self.state.candidates[*candidate];
+            self.watcher.note(&format!(
+                "seed{} {}  {found}  {:.3} M parameters  {}{}",
+                self.seed,
+                trial(*candidate, *rung),
+                of.parameters as f64 / 1e6,
+                of.name,
+                of.parent
+                    .map_or_else(String::new, |parent| format!(" (from {})", label(parent))),
+            ));
+        }
+        self.state.spent.seconds += longest;
+    }
+
+    /// Lays out what a trial needs in a folder of its own.
+    fn prepare(
+        &self,
+        id: String,
+        start: StartSpec,
+        from: Option<&Path>,
+        plan: Option<Vec<u8>>,
+        recipe: &Recipe,
+        threads: usize,
+    ) -> Result<Task, ExploreError> {
+        let task = Task {
+            input: self.folder.join("inputs").join(&id),
+            out: self.folder.join("trials").join(&id),
+            id,
+            threads,
+        };
+        if task.out.join(DONE).exists() {
+            return Ok(task);
+        }
+        fs::create_dir_all(&task.input).map_err(ExploreError::file(&task.input))?;
+        if let Some(from) = from {
+            link(from, &task.input.join(START_FILE))?;
+        }
+        let spec = TrialSpec {
+            seed: self.seed,
+            threads: Some(threads),
+            latency: false,
+            data: DataSpec::clone(&self.spec.data),
+            start,
+            recipe: recipe.clone(),
+        };
+        let text = spec.at_home_in(&task.input).to_toml()?.into_bytes();
+        let files = [("trial.toml", Some(text)), (PLAN_FILE, plan)];
+        for (name, bytes) in files {
+            if let Some(bytes) = bytes {
+                let path = task.input.join(name);
+                write_atomic(&path, &bytes).map_err(ExploreError::file(&path))?;
+            }
+        }
+        Ok(task)
+    }
+
+    /// How trials ended: those that are done are read, the others done; `None` if interrupted.
+    fn outcomes(&mut self, tasks: &[Task]) -> Result<Option<Vec<Outcome>>, ExploreError> {
+        let mut known: Vec<Option<Outcome>> = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            known.push(match task.out.join(DONE).exists() {
+                true => Some(done(task)?),
+                false => failure(&task.input)?.map(Outcome::Failed),
+            });
+        }
+        let open = tasks
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none());
+        let open: Vec<&Task> = open.map(|(task, _)| task).collect();
+        let Some(ends) = side_by_side(&self.options.program, &open, self.stop)? else {
+            return Ok(None);
+        };
+        let mut ends = open.into_iter().zip(ends);
+        let mut all = Vec::with_capacity(tasks.len());
+        for known in known {
+            if let Some(outcome) = known {
+                all.push(outcome);
+                continue;
+            }
+            match ends.next() {
+                Some((task, End::Done)) => all.push(done(task)?),
+                Some((_, End::Failed(why))) => all.push(Outcome::Failed(why)),
+                None => {}
+            }
+        }
+        Ok(Some(all))
+    }
+
+    /// Trains the architecture of a candidate from scratch, on all threads, for so many epochs; `None` if interrupted.
+    pub(super) fn control(
+        &mut self,
+        candidate: usize,
+        epochs: f64,
+    ) -> Result<Option<Outcome>, ExploreError> {
+        let mut recipe = self.spec.scratch_recipe().clone();
+        let factor = epochs / recipe.epochs;
+        stretch(&mut recipe, factor);
+        let start = StartSpec {
+            file: Some(PathBuf::from(START_FILE)),
+            plans: Vec::new(),
+            weights: StartWeights::Fresh,
+            keep_moments: false,
+            model: None,
+        };
+        let from = self.inherited(candidate);
+        let id = "control".to_owned();
+        let threads = self.options.threads;
+        let task = self.prepare(id, start, Some(&from), None, &recipe, threads)?;
+        let outcomes = self.outcomes(&[task])?;
+        Ok(outcomes.and_then(|all| all.into_iter().next()))
+    }
+
+    /// Operations and seconds of training of a candidate and all that it grew from.
+    pub(super) fn ancestry_cost(&self, candidate: usize) -> (f64, f64) {
+        let line = ancestry(&self.state, candidate);
+        let results = self.state.results.iter();
+        let own = results.filter(|((i, _), _)| line.contains(i));
+        own.filter_map(|(_, outcome)| outcome.result()).fold(
+            (0.0, 0.0),
+            |(flops, seconds), result| {
+                (
+                    flops + result.training_flops,
+                    seconds + result.training_seconds,
+                )
+            },
+        )
+    }
+}
+
+fn done(task: &Task) -> Result<Outcome, ExploreError> {
+    Ok(Outcome::Done(Box::new(read_done(&task.out)?)))
+}
+
+/// Why there is no accuracy.
+pub(super) fn fault(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(why) => Some(format!("failed: {why}")),
+        Outcome::Done(result) => result
+            .diverged
+            .as_ref()
+            .map(|why| format!("diverged: {why}")),
+    }
+}
+
+/// A recipe of another length, with the same share of warm-up at most.
+fn stretch(recipe: &mut Recipe, factor: f64) {
+    recipe.epochs *= factor;
+    recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs / 4.0);
+}

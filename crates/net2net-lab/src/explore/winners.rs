@@ -1,0 +1,80 @@
+//! The networks of the front, with what leads to them.
+
+use std::fs;
+use std::path::Path;
+
+use net2net_core::io::write_atomic;
+
+use super::error::ExploreError;
+use super::state::State;
+use crate::train::MODEL_FILE;
+use crate::trial::ONNX_FILE;
+
+/// A candidate in names of files.
+pub(super) fn label(candidate: usize) -> String {
+    format!("c{candidate:03}")
+}
+
+/// A candidate's trial in names of files.
+pub(super) fn trial(candidate: usize, rung: usize) -> String {
+    format!("c{candidate:03}-r{rung}")
+}
+
+/// The candidates from the start to one, that one included.
+pub(super) fn ancestry(state: &State, candidate: usize) -> Vec<usize> {
+    let mut line = vec![candidate];
+    while let Some(parent) = state.candidates[line[line.len() - 1]].parent {
+        line.push(parent);
+    }
+    line.reverse();
+    line
+}
+
+/// Leaves each of some candidates in `winners/`: the network, and the plans that lead to it from the start, in their order.
+pub(super) fn write(state: &State, folder: &Path, front: &[usize]) -> Result<(), ExploreError> {
+    for candidate in front {
+        let Some((rung, _)) = state.last(*candidate) else {
+            continue;
+        };
+        let to = folder.join("winners").join(label(*candidate));
+        fs::create_dir_all(&to).map_err(ExploreError::file(&to))?;
+        let from = folder.join("trials").join(trial(*candidate, rung));
+        for file in [MODEL_FILE, ONNX_FILE] {
+            if from.join(file).exists() {
+                copy(&from.join(file), &to.join(file))?;
+            }
+        }
+        let line = ancestry(state, *candidate);
+        let plans = line
+            .iter()
+            .filter_map(|i| state.candidates[*i].plan.as_ref());
+        for (number, plan) in (1..).zip(plans) {
+            let path = to.join(format!("plan-{number}.json"));
+            let json = serde_json::to_vec_pretty(plan).map_err(|source| ExploreError::Json {
+                path: path.clone(),
+                source,
+            })?;
+            write_atomic(&path, &json).map_err(ExploreError::file(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Another name for a file; a copy where the file system has none. What is there is replaced.
+pub(super) fn link(from: &Path, to: &Path) -> Result<(), ExploreError> {
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(ExploreError::file(to)(error));
+        }
+        _ => {}
+    }
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    copy(from, to)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), ExploreError> {
+    let bytes = fs::read(from).map_err(ExploreError::file(from))?;
+    write_atomic(to, &bytes).map_err(ExploreError::file(to))
+}
