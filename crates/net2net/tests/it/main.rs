@@ -6,6 +6,7 @@
 mod onnxruntime;
 
 mod growing;
+mod shards;
 mod state;
 
 use std::fs;
