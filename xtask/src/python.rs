@@ -26,28 +26,38 @@ impl Choice {
 
     /// The interpreter with these packages, set up and checked.
     pub(crate) fn interpreter_with(&self, packages: &[&str]) -> Result<PathBuf> {
-        if let Some(python) = &self.python {
-            ensure!(
-                is_ready(python, packages),
-                "{} cannot import all of {packages:?}; name another, or leave out --python",
-                python.display()
-            );
-            return Ok(python.clone());
-        }
-        let venv = root().join("target/bench-venv");
-        let python = venv.join(if cfg!(windows) {
-            "Scripts/python.exe"
-        } else {
-            "bin/python"
-        });
-        if !is_ready(&python, packages) {
-            println!("setting up {} with {packages:?}", venv.display());
-            run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-            let install = ["-m", "pip", "install", "--quiet"];
-            run(Command::new(&python).args(install).args(packages))?;
-        }
-        Ok(python)
+        let folder = root().join("target/bench-venv");
+        interpreter(self.python.as_deref(), &folder, packages)
     }
+}
+
+/// An interpreter that has packages of the same name as what they are imported as: a given one, or
+/// one that is set up in a folder.
+pub(crate) fn interpreter(
+    given: Option<&Path>,
+    folder: &Path,
+    packages: &[&str],
+) -> Result<PathBuf> {
+    if let Some(python) = given {
+        ensure!(
+            is_ready(python, packages),
+            "{} cannot import all of {packages:?}; name another, or leave out --python",
+            python.display()
+        );
+        return Ok(python.to_owned());
+    }
+    let python = folder.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    if !is_ready(&python, packages) {
+        println!("setting up {} with {packages:?}", folder.display());
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        let install = ["-m", "pip", "install", "--quiet"];
+        run(Command::new(&python).args(install).args(packages))?;
+    }
+    Ok(python)
 }
 
 /// Where a script of ours is.

@@ -91,3 +91,42 @@ pub fn gather<S: Number, T: Real>(from: &[S], at: &[u32], factors: &[T], own: &[
         *to *= *own;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::random;
+
+    /// Each element times its factors, one after the other.
+    fn naive<T: Real>(from: &[f32], factors: &[T], own: Option<&[T]>) -> Vec<T> {
+        let one = |(i, x): (usize, &f32)| {
+            let x = factors.iter().fold(x.value::<T>(), |x, factor| x * *factor);
+            own.map_or(x, |own| x * own[i])
+        };
+        from.iter().enumerate().map(one).collect()
+    }
+
+    fn agree<T: Real>() {
+        let from: Vec<f32> = random(1, 100).iter().map(|x| *x as f32).collect();
+        let words: Vec<Word> = from.iter().map(|x| x.to_le_bytes()).collect();
+        let own: Vec<T> = random(2, 100).iter().map(|x| T::from_f64(*x)).collect();
+        let at: Vec<u32> = (0..100).map(|i| i * 37 % 100).collect();
+        let moved: Vec<f32> = at.iter().map(|i| from[*i as usize]).collect();
+        for count in 0..4 {
+            let factors: Vec<T> = random(3, count).iter().map(|x| T::from_f64(*x)).collect();
+            let mut to = vec![T::zero(); 100];
+            scale(&words, &factors, &mut to);
+            assert_eq!(to, naive(&from, &factors, None));
+            scale_each(&words, &factors, &own, &mut to);
+            assert_eq!(to, naive(&from, &factors, Some(&own)));
+            gather(&words, &at, &factors, &own, &mut to);
+            assert_eq!(to, naive(&moved, &factors, Some(&own)));
+        }
+    }
+
+    #[test]
+    fn stretches_are_rounded_after_each_factor() {
+        agree::<f32>();
+        agree::<f64>();
+    }
+}

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::context::grown;
-use crate::lanes::vectorized;
+use crate::lanes::{load_each, vectorized};
 use crate::matrix::multiply;
 use crate::{Context, Matrix, Real};
 
@@ -118,6 +118,8 @@ pub fn matmul<T: Real>(
     cx.sum_scratch(parts.len(), y, false);
 }
 
+/// Columns that do, of four samples: sums of doubles fill eight registers of AVX2.
+const COLUMNS: usize = 8;
 /// Samples and rows that go through the loops together: 4 × 2 sums fit the registers.
 const SAMPLES: usize = 4;
 
@@ -191,37 +193,46 @@ fn dot_by<T: Real, const M: usize, const R: usize, const L: usize>(
     rows: [&[T]; R],
 ) -> [[T; M]; R] {
     let width = rows[0].len();
-    let (chunks, rest) = (width / L, width / L * L);
+    let rest = width / L * L;
     let mut sums = [[[T::zero(); L]; M]; R];
-    let mut own = [&[][..]; R];
-    let mut others = [&[][..]; M];
-    for r in 0..R {
-        own[r] = &rows[r].as_chunks::<L>().0[..chunks];
-    }
-    for m in 0..M {
-        others[m] = &x[m].as_chunks::<L>().0[..chunks];
-    }
-    for at in 0..chunks {
+    let mut at = 0;
+    while at < rest {
+        let (own, others) = (
+            load_each::<T, L, R>(&rows, at),
+            load_each::<T, L, M>(&x, at),
+        );
         for r in 0..R {
             for m in 0..M {
-                for l in 0..L {
-                    sums[r][m][l] += own[r][at][l] * others[m][at][l];
-                }
+                sums[r][m] = multiply_add(sums[r][m], own[r], others[m]);
             }
         }
+        at += L;
     }
     let mut totals = [[T::zero(); M]; R];
     for r in 0..R {
         for m in 0..M {
-            for l in 0..L {
-                totals[r][m] += sums[r][m][l];
-            }
+            totals[r][m] = total(&sums[r][m]);
             for at in rest..width {
                 totals[r][m] += rows[r][at] * x[m][at];
             }
         }
     }
     totals
+}
+
+#[inline(always)]
+fn multiply_add<T: Real, const L: usize>(mut sum: [T; L], a: [T; L], b: [T; L]) -> [T; L] {
+    for l in 0..L {
+        sum[l] += a[l] * b[l];
+    }
+    sum
+}
+
+/// The sum over lanes. Not inlined: that the lanes are written to memory is what makes the compiler
+/// keep them in one register.
+#[inline(never)]
+fn total<T: Real>(lanes: &[T]) -> T {
+    lanes.iter().fold(T::zero(), |sum, x| sum + *x)
 }
 
 /// Adds each row of a block times its element of each sample: `sum[sample] += x[sample][from + i] ·
@@ -234,16 +245,16 @@ fn add_rows<T: Real>(x: &[T], from: usize, rows: usize, block: &[T], width: usiz
                 let x = &x[four * SAMPLES * rows + from..];
                 let mut column = 0;
                 let samples = sums.len() / width;
-                while column + 16 <= width {
+                while column + COLUMNS <= width {
                     if samples == SAMPLES {
-                        add_columns::<T, SAMPLES, 16>(x, rows, block, width, column, sums);
+                        add_columns::<T, SAMPLES, COLUMNS>(x, rows, block, width, column, sums);
                     } else {
                         for sample in 0..samples {
                             let (x, sums) = (&x[sample * rows..], &mut sums[sample * width..]);
-                            add_columns::<T, 1, 16>(x, rows, block, width, column, sums);
+                            add_columns::<T, 1, COLUMNS>(x, rows, block, width, column, sums);
                         }
                     }
-                    column += 16;
+                    column += COLUMNS;
                 }
                 while column < width {
                     for sample in 0..samples {

@@ -164,6 +164,7 @@ impl Parts {
     /// Adds a few bytes.
     fn bytes(&mut self, bytes: &[u8]) {
         match self.all.last_mut() {
+            _ if bytes.is_empty() => {}
             Some(Part {
                 content: Content::Bytes(last),
                 length,

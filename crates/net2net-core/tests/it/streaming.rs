@@ -7,10 +7,13 @@ use net2net_core::apply::apply;
 use net2net_core::dims::Spaces;
 use net2net_core::engine::evaluate;
 use net2net_core::graph::Graph;
+use net2net_core::ops::{Gemm, MatMul, Relu};
 use net2net_core::plan::{Insert, Layer, Mapping, Plan, Step, Symmetry, widen};
+use net2net_core::verify::compare;
 use net2net_core::verify::{grow_and_prove, prove};
-use net2net_core::weights::{Source, Tensor, Weights, WeightsError, Widened, initialize};
-use net2net_kernels::Context;
+use net2net_core::weights::{Source, Tensor, Weights, WeightsError, Widened, Words, initialize};
+use net2net_kernels::slices::Word;
+use net2net_kernels::{Context, Real};
 
 use super::parting::PERCEPTRON;
 
@@ -127,4 +130,134 @@ fn a_parameter_is_asked_for_once_and_only_where_it_is_needed() {
     let wide = wide.unwrap();
     let close = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() < 1e-5;
     assert!(outputs[0].iter().zip(&wide[0]).all(close));
+}
+
+/// Weights that lie somewhere as single floats, and cannot be had as a whole where they are large.
+struct InPlace(Weights<f32>);
+
+struct Copied(Vec<Word>);
+
+impl AsRef<[Word]> for Copied {
+    fn as_ref(&self) -> &[Word] {
+        &self.0
+    }
+}
+
+impl Source<f32> for InPlace {
+    fn tensor(&self, name: &str) -> Result<Cow<'_, Tensor<f32>>, WeightsError> {
+        let tensor = self.0.require(name)?;
+        if tensor.data().len() < 1 << 18 {
+            return Ok(Cow::Borrowed(tensor));
+        }
+        let (name, why) = (name.to_owned(), "it is large".to_owned());
+        Err(WeightsError::Unreadable { name, why })
+    }
+
+    fn words(&self, name: &str) -> Result<Option<Words<'_>>, WeightsError> {
+        let tensor = self.0.require(name)?;
+        let words = tensor.data().iter().map(|x| x.to_le_bytes()).collect();
+        Words::new(tensor.shape().to_vec(), Copied(words)).map(Some)
+    }
+}
+
+/// Asserts that rows, read a few at a time, are those of the tensor.
+fn same_rows<T: Real>(rows: &net2net_core::weights::Rows<'_, T>, tensor: &Tensor<T>, name: &str) {
+    assert_eq!(rows.shape(), tensor.shape(), "{name}");
+    let count = rows.shape().first().copied().unwrap_or(1);
+    for first in (0..count).step_by(3) {
+        let range = first..(first + 3).min(count);
+        let mut found = vec![T::from_f64(7.0); range.len() * rows.width()];
+        rows.source().read(range, &mut found);
+        assert_eq!(
+            found,
+            tensor.data()[first * rows.width()..][..found.len()],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn rows_are_those_of_the_grown_tensors() {
+    let graph: Graph = PERCEPTRON.parse().unwrap();
+    let weights = initialize::<f32>(&graph, 1);
+    let spaces = Spaces::infer(&graph);
+    let steps = spaces.growable().map(|space| {
+        let (size, symmetry) = (space.size.at(1) + 5, Symmetry::default());
+        Step::Widen(widen(&spaces, &space.name, size, Mapping::Random, symmetry, 3).unwrap())
+    });
+    let plans = [
+        Plan::new(&graph, 3, steps.collect()),
+        plan(&graph, Symmetry::default()),
+        plan(&graph, Symmetry::ZeroSum { std: 0.1 }),
+    ];
+    let mut seen = 0;
+    for plan in plans {
+        let growth = apply(&graph, &plan).unwrap();
+        let narrow = growth.weights(&weights).unwrap();
+        let wide = growth.weights(&weights.cast::<f64>()).unwrap();
+        let in_place = InPlace(weights.clone());
+        for (name, tensor) in narrow.iter() {
+            if let Some(rows) = growth.source(&in_place).rows(name).unwrap() {
+                same_rows(&rows, tensor, name);
+                let wide = wide.get(name).unwrap();
+                let source = growth.wide_source(&in_place);
+                same_rows(&source.rows(name).unwrap().unwrap(), wide, name);
+                seen += 1;
+            }
+        }
+    }
+    // At least all parameters of the first plan.
+    assert!(seen >= graph.parameters().count(), "{seen}");
+}
+
+#[test]
+fn large_matrices_are_never_whole_and_the_proof_holds() {
+    let mut graph = Graph::new("large");
+    let shape = net2net_core::graph::Shape::batched(&[8]);
+    let x = graph.input("x", shape).unwrap();
+    let mut parameter =
+        |graph: &mut Graph, name: &str, sizes: [usize; 2]| graph.parameter(name, &sizes).unwrap();
+    let first = parameter(&mut graph, "first", [600, 8]);
+    let second = parameter(&mut graph, "second", [520, 600]);
+    let third = parameter(&mut graph, "third", [520, 530]);
+    let last = parameter(&mut graph, "last", [530, 3]);
+    let a = graph.node("a", Gemm::default(), &[x, first]).unwrap();
+    let ra = graph.node("ra", Relu, &[a]).unwrap();
+    let b = graph.node("b", Gemm::default(), &[ra, second]).unwrap();
+    let rb = graph.node("rb", Relu, &[b]).unwrap();
+    let c = graph.node("c", MatMul, &[rb, third]).unwrap();
+    let rc = graph.node("rc", Relu, &[c]).unwrap();
+    let y = graph.node("y", MatMul, &[rc, last]).unwrap();
+    graph.output(y);
+    let weights = initialize::<f32>(&graph, 1);
+    let spaces = Spaces::infer(&graph);
+    let steps = spaces.growable().map(|space| {
+        let (size, symmetry) = (space.size.at(1) + 90, Symmetry::default());
+        Step::Widen(widen(&spaces, &space.name, size, Mapping::Random, symmetry, 3).unwrap())
+    });
+    let plan = Plan::new(&graph, 3, steps.collect());
+    let growth = apply(&graph, &plan).unwrap();
+    let in_place = InPlace(weights.clone());
+    for batch in [1, 5, 40] {
+        let input: Vec<f32> = (0..8 * batch).map(|i| (i as f32).sin()).collect();
+        let proof = prove(
+            &graph,
+            &plan,
+            &growth,
+            &in_place,
+            2,
+            batch,
+            &[&input],
+            "sines",
+        )
+        .unwrap();
+        assert!(proof.evidence.exact && proof.evidence.holds());
+        // The same function as that of weights in memory.
+        let wide: Vec<f64> = input.iter().map(|x| f64::from(*x)).collect();
+        let mut cx = Context::<f64>::new(2).unwrap();
+        let whole = (&graph, &weights.cast::<f64>());
+        let rows = (&graph, &Widened(&in_place));
+        let all = compare(&mut cx, whole, rows, batch, &[&wide]).unwrap();
+        assert!(all[0].max_rel < 1e-13, "{all:?}");
+    }
 }

@@ -8,6 +8,7 @@ mod quantized;
 
 mod exploring;
 mod growing;
+mod shards;
 mod state;
 
 use std::fs;

@@ -11,11 +11,11 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::growing::{done, fails, node, save, tensor, value};
 
 /// Tensors of f32 by name.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Two layers whose weights are turned before they are read, as exporters of linear layers do it;
 /// both are square, so that their sizes do not tell which way round they are.
-fn model(path: &Path) {
+pub fn model(path: &Path) {
     let graph = GraphProto {
         name: Some("turned".to_owned()),
         input: vec![value("x", Some(4))],
@@ -38,12 +38,12 @@ fn model(path: &Path) {
     save(path, graph);
 }
 
-fn random(seed: u64, name: &str, count: usize) -> Vec<f32> {
+pub fn random(seed: u64, name: &str, count: usize) -> Vec<f32> {
     let mut random = stream(seed, name);
     (0..count).map(|_| normal(&mut random) as f32).collect()
 }
 
-fn write(path: &Path, tensors: &Tensors) {
+pub fn write(path: &Path, tensors: &Tensors) {
     let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, data))| {
@@ -58,7 +58,7 @@ fn write(path: &Path, tensors: &Tensors) {
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
-fn read(path: &Path) -> Tensors {
+pub fn read(path: &Path) -> Tensors {
     let bytes = fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let tensors = file.tensors().into_iter().map(|(name, view)| {
@@ -70,7 +70,7 @@ fn read(path: &Path) -> Tensors {
 }
 
 /// What a module with these weights makes of an input: `b · relu(a · x + bias)`.
-fn forward(state: &Tensors, x: &[f32]) -> Vec<f32> {
+pub fn forward(state: &Tensors, x: &[f32]) -> Vec<f32> {
     let times = |name: &str, x: &[f32]| -> Vec<f32> {
         let (shape, data) = &state[name];
         let rows = data.chunks_exact(shape[1]);

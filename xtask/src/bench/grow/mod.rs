@@ -1,9 +1,14 @@
-//! `cargo xtask bench grow`: a model of 1 GB grown by the program, beside copying the result.
+//! `cargo xtask bench grow`: a model of 1 GB and a checkpoint of 4 GB grown by the program, beside
+//! copying the result and, if asked, beside mergekit.
 //!
-//! Both read files that are in the system's cache already, and write to files that are not there.
-//! The program also synchronises what it wrote with the disk before it puts it in place, which `cp`
-//! does not; so the copy is timed with and without that.
+//! All read files that are in the system's cache already, and write to files that are not there.
+//! The program also synchronises what it wrote with the disk before it puts it in place, which the
+//! others do not; so the copy is timed with and without that.
 
+mod shards;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -17,10 +22,12 @@ use net2net_onnx::proto::{StringStringEntryProto, TensorProto};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::shards::Checkpoint;
+use super::load::Sample;
 use super::page::{self, row};
 use super::statistics::median;
 use super::synthetic::Synthetic;
-use crate::root;
+use crate::{python, root};
 
 /// What `bench grow` takes.
 #[derive(clap::Args)]
@@ -31,6 +38,22 @@ pub(crate) struct Arguments {
     /// By how much every space is widened.
     #[arg(long, default_value_t = 1.2)]
     wider: f64,
+    /// Beside mergekit too.
+    #[arg(long)]
+    peers: bool,
+    /// An interpreter that has mergekit; by default one is set up under `target/bench-mergekit`,
+    /// which takes a download.
+    #[arg(long, value_name = "PATH", requires = "peers")]
+    python: Option<PathBuf>,
+    /// A program that is built already.
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+    /// Only the model of 1 GB; nothing is written.
+    #[arg(long)]
+    model_only: bool,
+    /// Only the checkpoint of 4 GB; nothing is written.
+    #[arg(long, conflicts_with = "model_only")]
+    checkpoint_only: bool,
 }
 
 /// Units of the stream through the residual blocks, and of the layers inside of them.
@@ -48,7 +71,10 @@ struct Report {
     rustc: String,
     rounds: usize,
     wider: f64,
+    /// The share of the cores that other programs took meanwhile.
+    others: Option<f64>,
     models: Vec<Model>,
+    checkpoint: Option<Checkpoint>,
 }
 
 /// One way to store the model: medians of seconds.
@@ -58,11 +84,14 @@ struct Model {
     input_bytes: u64,
     output_bytes: u64,
     largest_tensor_bytes: u64,
-    all: f64,
-    proof: f64,
-    without_proof: f64,
+    grow: f64,
+    /// Of the parts that the program says, of which proof and writing overlap.
+    parts: BTreeMap<String, f64>,
     copy: f64,
     copy_and_sync: f64,
+    /// Medians of the rounds' ratios.
+    speed: f64,
+    speed_synced: f64,
     peak_bytes: u64,
 }
 
@@ -70,36 +99,42 @@ struct Model {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let folder = root().join("target/bench/grow");
     fs::create_dir_all(&folder)?;
-    let program = build()?;
-    let blocks = if arguments.quick { 1 } else { 8 };
-    let beside = folder.join("beside.onnx");
-    let whole = folder.join("whole.onnx");
-    generate(&beside, blocks)?;
-    put_inside(&beside, &whole)?;
+    let program = match &arguments.program {
+        Some(program) => program.clone(),
+        None => build()?,
+    };
+    let mergekit = match arguments.peers {
+        true => Some(mergekit(arguments.python.as_deref())?),
+        false => None,
+    };
     let mut report = Report {
         cpu: page::cpu(),
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         rustc: page::rustc(),
         rounds: if arguments.quick { 1 } else { 5 },
         wider: arguments.wider,
+        others: None,
         models: Vec::new(),
+        checkpoint: None,
     };
-    for (name, path) in [("tensors beside", &beside), ("one file", &whole)] {
-        let model = measure(name, &program, path, arguments.wider, report.rounds)
-            .with_context(|| name.to_owned())?;
-        println!(
-            "{name}: {:.2} s, {:.2} of it for the proof; copied in {:.2} s; peak {:.0} MiB",
-            model.all,
-            model.proof,
-            model.copy,
-            model.peak_bytes as f64 / MIB
-        );
-        report.models.push(model);
+    let before = Sample::take(std::process::id());
+    if !arguments.checkpoint_only {
+        report.models = models(&folder, &program, arguments, report.rounds)?;
     }
+    if !arguments.model_only {
+        let rounds = if arguments.quick { 1 } else { 3 };
+        let folder = folder.join("shards");
+        let mergekit = mergekit.as_deref();
+        let checkpoint = shards::measure(&folder, &program, mergekit, arguments.quick, rounds)?;
+        println!("{}", checkpoint.line());
+        report.checkpoint = Some(checkpoint);
+    }
+    let own = own_share(before);
+    report.others = own;
     fs::remove_dir_all(&folder)?;
     let markdown = report.markdown();
     println!("\n{markdown}");
-    if arguments.quick {
+    if arguments.quick || arguments.model_only || arguments.checkpoint_only {
         return Ok(());
     }
     page::write(
@@ -109,6 +144,52 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &markdown,
         &report,
     )
+}
+
+/// The share of the cores that others than this command's children took. Children that have ended
+/// count as this command's.
+fn own_share(before: Option<Sample>) -> Option<f64> {
+    let after = Sample::take(std::process::id());
+    let load = after.zip(before).map(|(after, before)| after.since(before));
+    load.map(|load| load.others)
+}
+
+/// The model of 1 GB, stored in both ways.
+fn models(
+    folder: &Path,
+    program: &Path,
+    arguments: &Arguments,
+    rounds: usize,
+) -> Result<Vec<Model>> {
+    let blocks = if arguments.quick { 1 } else { 8 };
+    let beside = folder.join("beside.onnx");
+    let whole = folder.join("whole.onnx");
+    generate(&beside, blocks)?;
+    put_inside(&beside, &whole)?;
+    let mut all = Vec::new();
+    for (name, path) in [("tensors beside", &beside), ("one file", &whole)] {
+        let model = measure(name, program, path, arguments.wider, rounds)
+            .with_context(|| name.to_owned())?;
+        println!(
+            "{name}: {:.2} s; copied in {:.2} s, {:.2} s with the disk; peak {:.0} MiB; {:?}",
+            model.grow,
+            model.copy,
+            model.copy_and_sync,
+            model.peak_bytes as f64 / MIB,
+            model.parts
+        );
+        all.push(model);
+    }
+    for path in [beside.with_extension("bin"), beside, whole] {
+        fs::remove_file(path)?;
+    }
+    Ok(all)
+}
+
+/// An interpreter with mergekit.
+fn mergekit(given: Option<&Path>) -> Result<PathBuf> {
+    let (folder, packages) = (root().join("target/bench-mergekit"), &["mergekit"]);
+    python::interpreter(given, &folder, packages)
 }
 
 /// The program as users have it.
@@ -217,77 +298,109 @@ fn measure(
     let folder = path.with_extension("out");
     fs::create_dir_all(&folder)?;
     let output = folder.join("bigger.onnx");
-    let mut all = Vec::new();
-    let mut parts: [Vec<f64>; 2] = Default::default();
-    let mut copies: [Vec<f64>; 2] = Default::default();
+    let mut all = Rounds::default();
+    let mut parts: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut peak = 0;
     // The first round fills the cache.
     for round in 0..=rounds {
         clear(&folder)?;
-        let grown = grow(program, path, &output, wider)?;
+        let wider = wider.to_string();
+        let options = ["--wider", &wider, "-o"].map(OsStr::new);
+        let grown = grow(
+            program,
+            path,
+            options.iter().copied().chain([output.as_os_str()]),
+        )?;
         let [plain, synced] = [false, true].map(|sync| copy(&folder, sync));
-        let (plain, synced) = (plain?, synced?);
+        let copies = [plain?, synced?];
         peak = peak.max(grown.peak_bytes);
         if round > 0 {
-            all.push(grown.all);
-            parts[0].push(grown.proof);
-            parts[1].push(grown.all - grown.proof);
-            copies[0].push(plain);
-            copies[1].push(synced);
+            all.add(grown.seconds, copies);
+            for (name, seconds) in grown.parts {
+                parts.entry(name).or_default().push(seconds);
+            }
         }
     }
-    let [proof, without_proof] = parts.map(median);
-    let [copy, copy_and_sync] = copies.map(median);
     let model = Model {
         name,
         input_bytes: bytes_of(path)? + bytes_of(&path.with_extension("bin")).unwrap_or(0),
         output_bytes: folder_bytes(&folder)?,
         largest_tensor_bytes: (STREAM * HIDDEN * 4) as u64,
-        all: median(all),
-        proof,
-        without_proof,
-        copy,
-        copy_and_sync,
+        speed: all.ratio(0),
+        speed_synced: all.ratio(1),
+        grow: median(all.grow),
+        copy: median(all.copies[0].clone()),
+        copy_and_sync: median(all.copies[1].clone()),
+        parts: parts.into_iter().map(|(k, v)| (k, median(v))).collect(),
         peak_bytes: peak,
     };
     fs::remove_dir_all(&folder)?;
     Ok(model)
 }
 
+/// Seconds of growing and of copying, round by round.
+#[derive(Default)]
+struct Rounds {
+    grow: Vec<f64>,
+    /// Without and with synchronising.
+    copies: [Vec<f64>; 2],
+}
+
+impl Rounds {
+    fn add(&mut self, grow: f64, copies: [f64; 2]) {
+        self.grow.push(grow);
+        for (all, own) in self.copies.iter_mut().zip(copies) {
+            all.push(own);
+        }
+    }
+
+    /// The speed of growing as a share of that of copying: the median of the rounds' ratios.
+    fn ratio(&self, kind: usize) -> f64 {
+        let pairs = self.copies[kind].iter().zip(&self.grow);
+        median(pairs.map(|(copy, grow)| copy / grow).collect())
+    }
+}
+
 /// One run of the program.
 struct Grown {
-    all: f64,
-    proof: f64,
+    seconds: f64,
+    parts: BTreeMap<String, f64>,
     peak_bytes: u64,
 }
 
-fn grow(program: &Path, path: &Path, output: &Path, wider: f64) -> Result<Grown> {
+/// Grows a model with some options.
+fn grow<'a>(
+    program: &Path,
+    model: &Path,
+    options: impl Iterator<Item = &'a OsStr>,
+) -> Result<Grown> {
     let start = Instant::now();
     // GNU time says how much memory a process held at most.
     let run = Command::new("/usr/bin/time")
         .args(["-f", "%M"])
         .arg(program)
         .arg("grow")
-        .arg(path)
-        .args(["--wider", &wider.to_string(), "--json", "-o"])
-        .arg(output)
+        .arg(model)
+        .args(options)
+        .arg("--json")
         .output()
         .context("/usr/bin/time")?;
-    let all = start.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     let said = String::from_utf8_lossy(&run.stderr);
     ensure!(run.status.success(), "{said}");
     let report: Value = serde_json::from_slice(&run.stdout)?;
-    let proof = report["seconds"]["proof"]
-        .as_f64()
-        .context("the seconds of the proof")?;
     ensure!(report["evidence"]["exact"] == true, "the growth is exact");
+    let parts = report["seconds"].as_object().context("the seconds")?;
+    let parts = parts.iter();
     let peak = said
         .lines()
         .last()
         .and_then(|line| line.trim().parse::<u64>().ok());
     Ok(Grown {
-        all,
-        proof,
+        seconds,
+        parts: parts
+            .filter_map(|(name, x)| Some((name.clone(), x.as_f64()?)))
+            .collect(),
         peak_bytes: peak.context("the peak memory")? * 1024,
     })
 }
@@ -328,53 +441,73 @@ fn folder_bytes(folder: &Path) -> Result<u64> {
 impl Report {
     /// The section of `performance.md`, without its markers.
     fn markdown(&self) -> String {
+        let mut text = format!("{}, {} cores; {}.", self.cpu, self.cores, self.rustc);
+        if let Some(others) = self.others {
+            text += &format!(
+                " Other programs took {:.0} % of the cores meanwhile.",
+                others * 100.0
+            );
+        }
+        if !self.models.is_empty() {
+            text += &self.models_markdown();
+        }
+        if let Some(checkpoint) = &self.checkpoint {
+            text += &checkpoint.markdown();
+        }
+        text
+    }
+
+    fn models_markdown(&self) -> String {
         let mut text = format!(
-            "{}, {} cores; {}. A made-up stack of residual blocks in f32, widened by {} with \
-             `net2net grow`, all files in the system's cache. Medians of {} rounds, in which growing \
-             and `cp` take turns. *Proof* is the evaluation of both networks in f32 and f64 and of \
-             what was written in f64, on 4 samples; *without* is all the rest: reading, planning, \
-             growing, writing and synchronising with the disk. *Speed* is the time of copying the \
-             output over that of growing; the last column has it against a copy that is \
-             synchronised with the disk too, as the grown file is. Peak memory is that of the process \
-             (`/usr/bin/time`), mapped files included.\n\n",
-            self.cpu, self.cores, self.rustc, self.wider, self.rounds
+            "\n\nA made-up stack of residual blocks in f32, widened by {} with `net2net grow`, all files \
+             in the system's cache. Medians of {} rounds, in which growing and `cp` take turns. *Grow* \
+             is the whole command: reading, planning, growing, writing and synchronising with the disk, \
+             and the proof: both networks in f32 and f64, and what was written in f64, on 4 samples. \
+             *Speed* is the time of copying the output over that of growing; the last column has it \
+             against a copy that is synchronised with the disk too, as the grown file is. Peak memory is \
+             that of the process (`/usr/bin/time`), mapped files included; the limit is 1 GiB and the \
+             largest tensor.\n\n",
+            self.wider, self.rounds
         );
         text += &row(&[
             "stored",
             "input",
             "output",
-            "all",
+            "grow",
             "proof",
-            "without",
+            "writing meanwhile",
+            "running what was written",
+            "putting in place",
             "`cp`",
             "`cp`, synced",
             "peak memory",
             "limit",
-            "speed, all",
-            "speed, without",
-            "speed, without, synced",
+            "speed",
+            "speed, synced",
         ]);
         text += &row(&[
             "---", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---:", "---:",
-            "---:", "---:",
+            "---:", "---:", "---:",
         ]);
         for model in &self.models {
             let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / MIB);
             let seconds = |x: f64| format!("{x:.2} s");
+            let part = |name: &str| seconds(model.parts.get(name).copied().unwrap_or(0.0));
             text += &row(&[
                 model.name.to_owned(),
                 mib(model.input_bytes),
                 mib(model.output_bytes),
-                seconds(model.all),
-                seconds(model.proof),
-                seconds(model.without_proof),
+                seconds(model.grow),
+                part("proof"),
+                part("growing_and_writing"),
+                part("running_what_was_written"),
+                part("putting_in_place"),
                 seconds(model.copy),
                 seconds(model.copy_and_sync),
                 mib(model.peak_bytes),
                 mib((1 << 30) + model.largest_tensor_bytes),
-                format!("{:.2}", model.copy / model.all),
-                format!("{:.2}", model.copy / model.without_proof),
-                format!("**{:.2}**", model.copy_and_sync / model.without_proof),
+                format!("**{:.2}**", model.speed),
+                format!("**{:.2}**", model.speed_synced),
             ]);
         }
         text
