@@ -357,7 +357,7 @@ impl Rounds {
     /// The speed of growing as a share of that of copying: the median of the rounds' ratios.
     fn ratio(&self, kind: usize) -> f64 {
         let pairs = self.copies[kind].iter().zip(&self.grow);
-        median(pairs.map(|(copy, grow)| copy / grow).collect())
+        median(pairs.map(|(copy, grow)| copy / grow))
     }
 }
 

@@ -211,7 +211,7 @@ fn block(model: &mut Synthetic, layer: usize, x: &str) -> String {
     let name = |part: &str| format!("model.layers.{layer}.{part}");
     let (gate, up, down) = (name("gate"), name("up"), name("down"));
     let (sigmoid, act, product, sum) = (name("sigmoid"), name("act"), name("product"), sum(layer));
-    let mut linear = |model: &mut Synthetic, input: &str, weight: &str, output: &str| {
+    let linear = |model: &mut Synthetic, input: &str, weight: &str, output: &str| {
         let weight = format!("model.layers.{layer}.mlp.{weight}.weight");
         model.node("Gemm", &[input, &weight], output);
         model.attribute("transB", 1);
