@@ -5,7 +5,7 @@ use net2net_core::apply::{Growth, apply};
 use net2net_core::dims::Spaces;
 use net2net_core::engine::{Moment, OptimizerState, Trainer};
 use net2net_core::graph::Graph;
-use net2net_core::plan::{Fill, Mapping, Plan, Step, Symmetry, fill, pad, widen};
+use net2net_core::plan::{Fill, Mapping, Pad, Plan, Step, Symmetry, fill, pad, widen};
 use net2net_core::verify::{TOLERANCE, compare};
 use net2net_core::weights::Weights;
 use net2net_kernels::Context;
@@ -492,4 +492,35 @@ fn a_scale_takes_the_shares_of_a_tied_code() {
         let at = |position| slice(trained.get("w").unwrap(), 0, position);
         assert_ne!(at(original), at(copy));
     }
+}
+
+#[test]
+fn plans_that_pad_wrongly_are_refused() {
+    let graph = read(&stream(&layer("s", "n"), &layer("r", "m")));
+    let (Step::Pad(step), _) = padded(&graph, "s", 6) else {
+        unreachable!()
+    };
+    let refused = |step: Pad| {
+        let plan = Plan::new(&graph, 0, vec![Step::Pad(step)]);
+        apply(&graph, &plan).unwrap_err().to_string()
+    };
+    let fill = Fill::Zero;
+    let zeros = refused(Pad {
+        fill,
+        ..step.clone()
+    });
+    assert!(zeros.contains("its mean would notice"), "{zeros}");
+    let small = refused(Pad {
+        size: 4,
+        ..step.clone()
+    });
+    assert!(small.contains("has 4 units"), "{small}");
+    let large = refused(Pad {
+        size: 1 << 40,
+        ..step.clone()
+    });
+    assert!(large.contains("the most"), "{large}");
+    let space = "u:2".to_owned();
+    let other = refused(Pad { space, ..step });
+    assert!(other.contains("no mean is taken"), "{other}");
 }
