@@ -215,7 +215,7 @@ fn large_matrices_are_never_whole_and_the_proof_holds() {
     let mut graph = Graph::new("large");
     let shape = net2net_core::graph::Shape::batched(&[8]);
     let x = graph.input("x", shape).unwrap();
-    let mut parameter =
+    let parameter =
         |graph: &mut Graph, name: &str, sizes: [usize; 2]| graph.parameter(name, &sizes).unwrap();
     let first = parameter(&mut graph, "first", [600, 8]);
     let second = parameter(&mut graph, "second", [520, 600]);

@@ -129,8 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("{}", checkpoint.line());
         report.checkpoint = Some(checkpoint);
     }
-    let own = own_share(before);
-    report.others = own;
+    report.others = share_of_others(before);
     fs::remove_dir_all(&folder)?;
     let markdown = report.markdown();
     println!("\n{markdown}");
@@ -148,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// The share of the cores that others than this command's children took. Children that have ended
 /// count as this command's.
-fn own_share(before: Option<Sample>) -> Option<f64> {
+fn share_of_others(before: Option<Sample>) -> Option<f64> {
     let after = Sample::take(std::process::id());
     let load = after.zip(before).map(|(after, before)| after.since(before));
     load.map(|load| load.others)
@@ -357,7 +356,7 @@ impl Rounds {
     /// The speed of growing as a share of that of copying: the median of the rounds' ratios.
     fn ratio(&self, kind: usize) -> f64 {
         let pairs = self.copies[kind].iter().zip(&self.grow);
-        median(pairs.map(|(copy, grow)| copy / grow).collect())
+        median(pairs.map(|(copy, grow)| copy / grow))
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn measure(
     fs::create_dir_all(&old)?;
     let scale = if quick { 8 } else { 1 };
     let model = generate(&old, scale)?;
-    let copies = COPIED.map(|layer| sum(layer));
+    let copies = COPIED.map(sum);
     let options = ["--copy", &copies[0], "--copy", &copies[1], "--state-dict"].map(OsStr::new);
     let mut all = Rounds::default();
     let (mut peer, mut ratios, mut peak) = (Vec::new(), Vec::new(), 0);
@@ -211,7 +211,7 @@ fn block(model: &mut Synthetic, layer: usize, x: &str) -> String {
     let name = |part: &str| format!("model.layers.{layer}.{part}");
     let (gate, up, down) = (name("gate"), name("up"), name("down"));
     let (sigmoid, act, product, sum) = (name("sigmoid"), name("act"), name("product"), sum(layer));
-    let mut linear = |model: &mut Synthetic, input: &str, weight: &str, output: &str| {
+    let linear = |model: &mut Synthetic, input: &str, weight: &str, output: &str| {
         let weight = format!("model.layers.{layer}.mlp.{weight}.weight");
         model.node("Gemm", &[input, &weight], output);
         model.attribute("transB", 1);
