@@ -3,6 +3,8 @@
 //!
 //! A copy of the same bytes stands first, for comparison. Arguments are numbers of samples.
 
+#![allow(clippy::print_stdout)]
+
 use std::hint::black_box;
 use std::ops::Range;
 use std::time::Instant;

@@ -147,7 +147,7 @@ enum Content {
     /// Part of another file.
     Stored(Bytes),
     /// A tensor that is still to be made.
-    Unmade(TensorProto),
+    Unmade(Box<TensorProto>),
 }
 
 impl Parts {
@@ -188,7 +188,7 @@ impl Parts {
 
     /// Adds a tensor that is still to be made.
     fn unmade(&mut self, tensor: &TensorProto, length: usize) {
-        self.push(length, Content::Unmade(tensor.clone()));
+        self.push(length, Content::Unmade(Box::new(tensor.clone())));
     }
 
     /// Adds zeros up to a multiple of a size.

@@ -45,7 +45,8 @@ impl Sample {
         let own: Vec<u64> = rest
             .split_whitespace()
             .skip(11)
-            .take(2)
+            // In user programs and in the system, then the same of children that have ended.
+            .take(4)
             .flat_map(str::parse)
             .collect();
         Some(Sample {

@@ -129,8 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("{}", checkpoint.line());
         report.checkpoint = Some(checkpoint);
     }
-    let own = own_share(before);
-    report.others = own;
+    report.others = share_of_others(before);
     fs::remove_dir_all(&folder)?;
     let markdown = report.markdown();
     println!("\n{markdown}");
@@ -148,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// The share of the cores that others than this command's children took. Children that have ended
 /// count as this command's.
-fn own_share(before: Option<Sample>) -> Option<f64> {
+fn share_of_others(before: Option<Sample>) -> Option<f64> {
     let after = Sample::take(std::process::id());
     let load = after.zip(before).map(|(after, before)| after.since(before));
     load.map(|load| load.others)

@@ -65,7 +65,7 @@ pub(super) fn measure(
     fs::create_dir_all(&old)?;
     let scale = if quick { 8 } else { 1 };
     let model = generate(&old, scale)?;
-    let copies = COPIED.map(|layer| sum(layer));
+    let copies = COPIED.map(sum);
     let options = ["--copy", &copies[0], "--copy", &copies[1], "--state-dict"].map(OsStr::new);
     let mut all = Rounds::default();
     let (mut peer, mut ratios, mut peak) = (Vec::new(), Vec::new(), 0);
