@@ -28,7 +28,7 @@ pub enum ExploreError {
     Run(#[from] RunError),
     /// See [`TrialError`].
     #[error(transparent)]
-    Trial(#[from] TrialError),
+    Trial(Box<TrialError>),
     /// See [`TrainError`].
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -50,7 +50,7 @@ pub enum ExploreError {
         /// The trial's folder.
         folder: PathBuf,
         /// What is wrong.
-        source: IoError,
+        source: Box<IoError>,
     },
     /// There is nothing to grow from.
     #[error("the start of seed {seed} {why}, so there is nothing to grow")]
@@ -101,6 +101,12 @@ pub enum ExploreError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+}
+
+impl From<TrialError> for ExploreError {
+    fn from(error: TrialError) -> Self {
+        ExploreError::Trial(Box::new(error))
+    }
 }
 
 impl ExploreError {

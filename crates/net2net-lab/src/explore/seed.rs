@@ -184,7 +184,7 @@ impl Search<'_> {
     fn checkpoint(&self, path: &Path) -> Result<Checkpoint, ExploreError> {
         Checkpoint::read(path).map_err(|source| ExploreError::Damaged {
             folder: path.parent().unwrap_or(path).to_owned(),
-            source,
+            source: Box::new(source),
         })
     }
 

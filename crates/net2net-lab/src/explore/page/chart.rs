@@ -64,9 +64,9 @@ impl Chart {
     pub(super) fn dot(&mut self, at: (f64, f64), class: &str, title: &str) {
         let (x, y) = self.at(at);
         // Writing to a string cannot fail.
-        let _ = write!(
+        let _ = writeln!(
             self.body,
-            "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"><title>{}</title></circle>\n",
+            "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"><title>{}</title></circle>",
             escape(title)
         );
     }
@@ -82,9 +82,9 @@ impl Chart {
                 format!("{x:.1},{y:.1}")
             })
             .collect();
-        let _ = write!(
+        let _ = writeln!(
             self.body,
-            "<polyline class=\"{class}\" points=\"{}\"><title>{}</title></polyline>\n",
+            "<polyline class=\"{class}\" points=\"{}\"><title>{}</title></polyline>",
             places.join(" "),
             escape(title)
         );

@@ -86,9 +86,12 @@ pub(super) fn front(seed: &SeedRecord, cost: Cost) -> String {
     )
 }
 
+/// Points, the class of their line, and its title.
+type Curve = (Vec<(f64, f64)>, &'static str, String);
+
 /// Accuracy of each candidate against what training had cost up to there, its ancestry included.
 pub(super) fn curves(seed: &SeedRecord) -> String {
-    let mut lines: Vec<(Vec<(f64, f64)>, &str, String)> = Vec::new();
+    let mut lines: Vec<Curve> = Vec::new();
     for (index, one) in seed.candidates.iter().enumerate() {
         let mut points = Vec::new();
         let mut before = one.parent.map_or(0.0, |parent| cost_up_to(seed, parent));
