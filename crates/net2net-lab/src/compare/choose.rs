@@ -12,8 +12,7 @@ use crate::models::{Family, ModelSpec};
 
 /// The side to which large images are brought: 224 costs twelve times as much.
 const LARGE_SIDE: usize = 64;
-/// The operations (a multiplication and addition counts as one) that the whole comparison may take.
-/// Two cores do about 5e10 a second, so that it is a matter of half an hour.
+/// The multiplications and additions, each counted as one, that the whole comparison may take.
 const OPERATIONS: f64 = 1e14;
 /// Teacher's epochs at least and at most.
 const EPOCHS: (f64, f64) = (3.0, 40.0);

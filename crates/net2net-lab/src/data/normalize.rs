@@ -8,8 +8,7 @@ use super::files::Scratch;
 use super::keyed::{Purpose, permutation, stream};
 use super::{DataError, Dataset};
 
-/// Images in files that are measured: their means are then known to about a hundredth of the
-/// standard deviation.
+/// Images in files that are measured; more change a mean by little and take time to decode.
 const MEASURED: usize = 2_000;
 
 /// What is taken from each channel and what it is divided by: a byte `p` becomes `(p / 255 − mean)
