@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// How many times a process is killed in all.
     #[arg(long, default_value_t = 50)]
     kills: u32,
-    /// The longest time between a start and a kill, in milliseconds.
+    /// The longest time between a start and the first kill, in milliseconds.
     #[arg(long, default_value_t = 1500)]
     longest_ms: u64,
     /// The program; by default it is built.
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
     while kills < arguments.kills {
         let out = format!("killed-{rounds}");
         rounds += 1;
-        let mut first = true;
+        let (mut first, mut in_round) = (true, 0);
         loop {
             let words: &[&str] = match first {
                 true => &["spec.toml", "--out", &out, "--threads", "2"],
@@ -87,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            let wait = (state >> 33) % arguments.longest_ms;
+            // Longer and longer, so that a busy machine gets past the longest step too.
+            let wait = (state >> 33) % (arguments.longest_ms + 300 * in_round).max(1);
             let mut child = at.explore(words)?;
             let ended = killed_after(&mut child, Duration::from_millis(wait))?;
             let after = at.finished(&out)?;
@@ -98,7 +99,10 @@ pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
                 bail!("{} was done again", path.display());
             }
             match ended {
-                None => kills += 1,
+                None => {
+                    kills += 1;
+                    in_round += 1;
+                }
                 Some(true) => break,
                 Some(false) => bail!("{out} failed after {kills} kills; see above"),
             }

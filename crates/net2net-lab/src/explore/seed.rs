@@ -87,13 +87,18 @@ impl Search<'_> {
                     }
                 }
                 Next::Train(wanted) => {
-                    for some in wanted.chunks(self.parallel) {
+                    let mut left = &wanted[..];
+                    while !left.is_empty() {
                         if self.is_spent() {
                             return Ok(true);
                         }
+                        let allowed = spec.budget.trials.unwrap_or(usize::MAX);
+                        let most = allowed.saturating_sub(self.state.spent.trials).max(1);
+                        let (some, rest) = left.split_at(self.parallel.min(most).min(left.len()));
                         if !self.train(some)? {
                             return Ok(false);
                         }
+                        left = rest;
                     }
                 }
             }
