@@ -101,6 +101,10 @@ impl Listing<'_> {
     fn plain(&mut self, file: File) -> Result<(), Fault> {
         let path: Arc<Path> = self.path.into();
         let len = file.metadata()?.len();
+        // Archives are made of blocks; one that is cut short at the end of a block cannot be told.
+        if !len.is_multiple_of(512) {
+            return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
         let mut archive = tar::Archive::new(BufReader::new(file));
         for entry in archive.entries_with_seek()? {
             let entry = entry?;
