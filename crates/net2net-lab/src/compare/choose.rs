@@ -160,7 +160,7 @@ fn schedule(
     let cost = |scale: f64| scale * epochs * images as f64 * 3.0 * operations;
     let afforded = OPERATIONS / cost(1.0);
     let steps_an_epoch = (images as f64 / batch as f64).floor().max(1.0);
-    let wanted = (STEPS / (steps_an_epoch * teacher)).max(1.0);
+    let wanted = STEPS / (steps_an_epoch * teacher);
     let least = EPOCHS.0 / teacher;
     let scale = afforded.clamp(least, (EPOCHS.1 / teacher).max(least));
     let scale = scale.max(wanted.min(EPOCHS.1 / teacher));

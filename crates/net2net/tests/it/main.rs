@@ -98,7 +98,7 @@ fn mistakes_have_their_exit_codes_and_say_what_to_do() {
             1,
             "nowhere holds no finished comparison",
         ),
-        (&["report"], 2, "<DIRECTORY>"),
+        (&["report"], 2, "<DIR>"),
     ] {
         let output = run(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
