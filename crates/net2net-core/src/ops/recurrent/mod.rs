@@ -23,7 +23,7 @@ pub struct Recurrence {
     pub hidden_size: usize,
     /// The ways through the sequence.
     pub direction: Ways,
-    /// The functions of each way one after another, by the names of [`curve`].
+    /// The functions of each way one after another, by ONNX's names: `Sigmoid`, `Tanh`, `Relu` and the like.
     pub activations: Vec<Curve>,
     /// ONNX's `layout`: whether samples come before steps, and before directions.
     pub batch_first: bool,

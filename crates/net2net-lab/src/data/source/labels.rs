@@ -1,7 +1,7 @@
 //! The labels of images that lie flat in one folder, as ImageNet's validation images do.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::super::DataError;
 use super::tree::{Entry, Tree};
@@ -43,14 +43,10 @@ pub(super) fn read(
 }
 
 /// The label of each image, by the last part of its name without the extension.
-fn parse(
-    file: &PathBuf,
-    text: &str,
-    classes: &[String],
-) -> Result<BTreeMap<String, u32>, DataError> {
+fn parse(file: &Path, text: &str, classes: &[String]) -> Result<BTreeMap<String, u32>, DataError> {
     let number: BTreeMap<&str, u32> = (0..).zip(classes).map(|(n, c)| (c.as_str(), n)).collect();
     let refuse = |line: usize, why: String| DataError::Labels {
-        file: file.clone(),
+        file: file.to_owned(),
         reason: format!("line {line}: {why}"),
     };
     let mut labels = BTreeMap::new();
@@ -138,7 +134,7 @@ mod tests {
     fn names_and_numbers_headings_boxes_and_extensions_are_understood() {
         let text =
             "ImageId,PredictionString\nval_1,dog 3 4 5 6\nval/val_2.JPEG\tcat\n\nval_3.png 1\n";
-        let labels = parse(&PathBuf::from("f"), text, &classes()).unwrap();
+        let labels = parse(Path::new("f"), text, &classes()).unwrap();
         let expected = [("val_1", 1), ("val_2", 0), ("val_3", 1)];
         assert_eq!(labels, expected.map(|(n, l)| (n.to_owned(), l)).into());
     }
@@ -151,7 +147,7 @@ mod tests {
             ("490\n361\n", "line 1: \"490\""),
             ("a cat\na dog\n", "line 2: a has another label"),
         ] {
-            let error = parse(&PathBuf::from("f"), text, &classes()).unwrap_err();
+            let error = parse(Path::new("f"), text, &classes()).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
     }
