@@ -164,9 +164,12 @@ impl Operator for Slice {
                 count,
             }) = stretch
             {
-                let cut = |position| grown.input_cut(0, *axis, position) as i64;
-                resized.starts[index] = cut(first);
-                resized.ends[index] = cut(first + count);
+                let cut = |position| grown.input_cut(0, *axis, position);
+                if is_still(grown, *axis, first, count) {
+                    continue;
+                }
+                resized.starts[index] = cut(first) as i64;
+                resized.ends[index] = cut(first + count) as i64;
             }
         }
         resized
@@ -191,6 +194,15 @@ impl Operator for Slice {
     }
 
     moving_parts!();
+}
+
+/// Whether a stretch of the input's axis, and the axis around it, are where they were: then the
+/// positions stay as they were said, some from the end, which hold for axes of any length.
+fn is_still(grown: &Grown<'_>, axis: usize, first: usize, count: usize) -> bool {
+    old_input(grown, 0)[axis] == grown.input(0).at(1)[axis]
+        && [first, first + count]
+            .iter()
+            .all(|at| grown.input_cut(0, axis, *at) == *at)
 }
 
 /// `Split(x [N, p+q+…, …]) -> [N, p, …], [N, q, …], …`
@@ -391,6 +403,9 @@ impl Operator for Take {
         let Some(first) = self.stretch(old_input(grown, 0)[self.axis]) else {
             return self.clone();
         };
+        if is_still(grown, self.axis, first, self.indices.len()) {
+            return self.clone();
+        }
         let cut = |position| grown.input_cut(0, self.axis, position) as i64;
         let after = if self.keep {
             cut(first + self.indices.len())

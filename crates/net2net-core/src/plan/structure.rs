@@ -65,7 +65,8 @@ fn refuse(what: &str, why: impl Into<String>) -> Refusal {
     }
 }
 
-/// Plans `size` classes: the last axis of an output of logits grows, and the old logits stay.
+/// Plans `size` classes: the last axis of an output of logits grows, or the channels of one with pixels, and
+/// the old logits stay.
 ///
 /// New logits are `logit`, whatever the input, until they are trained. Where the output is made by a
 /// softmax, new classes take their probability from all old ones in equal parts.
@@ -77,7 +78,10 @@ pub fn classes(
     logit: f64,
 ) -> Result<Extend, Refusal> {
     let name = &graph.get(output).name;
-    let axis = graph.get(output).shape.rank().saturating_sub(1);
+    let axis = match graph.get(output).shape.rank() {
+        rank @ 0..4 => rank.saturating_sub(1),
+        _ => 1,
+    };
     let space = whole_axis(spaces, output, axis, name)?;
     larger(graph, output, axis, size)?;
     let extend = Extend {

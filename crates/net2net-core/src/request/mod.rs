@@ -237,6 +237,11 @@ impl<T: Precision> Draft<'_, T> {
     /// Wider spaces.
     fn widths(&mut self, wanted: &Request) -> Result<(), RequestError> {
         let graph = self.graph();
+        let reached = |target: Target| widths::is_near(target.of(graph), target.wanted());
+        if !self.steps.is_empty() && wanted.target.is_some_and(reached) {
+            // New layers were all that it took.
+            return Ok(());
+        }
         let widths = Widths::new(graph, wanted)?;
         let sizes = widths.sizes(graph, wanted)?;
         let steps = widths.steps(graph, wanted, sizes, self.seed)?;

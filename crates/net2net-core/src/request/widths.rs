@@ -160,8 +160,11 @@ impl Widths {
             let Some((factor, sizes)) = fit.factor(multiple)? else {
                 break;
             };
-            let off = fit.reached(&sizes)?.abs_diff(goal) as f64 / goal as f64;
-            let off = if off <= NEAR { 0.0 } else { off };
+            let reached = fit.reached(&sizes)?;
+            let off = match is_near(reached, goal) {
+                true => 0.0,
+                false => reached.abs_diff(goal) as f64 / goal as f64,
+            };
             let balance = (factor / multiple as f64).ln().abs();
             let better = best
                 .as_ref()
@@ -178,6 +181,11 @@ impl Widths {
 
 /// How far from a target is near enough.
 const NEAR: f64 = 0.03;
+
+/// Whether a network has come near enough to what is wanted.
+pub(super) fn is_near(reached: u64, goal: u64) -> bool {
+    reached.abs_diff(goal) as f64 <= NEAR * goal as f64
+}
 
 /// The largest factor that is tried.
 const MAX_FACTOR: f64 = 1024.0;

@@ -69,6 +69,9 @@ impl Writer<'_> {
                 });
             }
         }
+        if matches!(op, Op::Gemm(_)) && opset < 11 && inputs.len() == 2 {
+            inputs.push(self.no_shift(&outputs[0])?);
+        }
         if matches!(op, Op::PRelu(_)) {
             self.lay_out_slope(&inputs);
         }
@@ -98,6 +101,23 @@ impl Writer<'_> {
         if let (Some(rank), Some(tensor)) = (rank, self.tensors.get_mut(slope)) {
             tensor.dims.resize(rank.saturating_sub(1).max(1), 1);
         }
+    }
+
+    /// Zeros for a value's units: before operator set 11 a product has to have a shift.
+    fn no_shift(&mut self, output: &str) -> Result<String, OnnxError> {
+        let graph = self.growth.graph();
+        let shape = graph.lookup(output).map(|id| graph.get(id).shape.at(1));
+        let units = shape.and_then(|sizes| sizes.last().copied()).unwrap_or(1);
+        let name = self.fresh(&format!("{output}.shift"));
+        let template = crate::proto::TensorProto {
+            data_type: Some(self.element_type()),
+            name: Some(name.clone()),
+            ..Default::default()
+        };
+        let zeros = std::iter::repeat_n(0.0, units);
+        let tensor = tensor::with_numbers(&template, &[units], zeros)?;
+        self.tensors.insert(name.clone(), tensor);
+        Ok(name)
     }
 
     /// A new initialiser of one number.

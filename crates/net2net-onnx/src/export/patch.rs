@@ -100,6 +100,8 @@ impl<'a> Writer<'a> {
                 ("Slice", "starts") => self.set_anew(node, "starts", 1, &ints(&value))?,
                 ("Slice", "ends") => self.set_anew(node, "ends", 2, &ints(&value))?,
                 ("Tile", _) => self.set(node, "repeats", 1, &ints(&value))?,
+                // Nor where one is counted from.
+                ("Gather", _) if self.is_taken_open(&new_node.op, &input.name) => {}
                 ("Gather", _) => self.set(node, "indices", 1, &ints(&value))?,
                 (_, name) => {
                     node.attribute.retain(|a| a.name() != name);
@@ -111,7 +113,9 @@ impl<'a> Writer<'a> {
             drop_computed_zeros(node, &attributes);
         }
         if matches!(new_node.op, Op::Conv(_)) {
-            enlarged(node, &new.get(new_node.inputs[1]).shape);
+            let open =
+                (2..input.shape.rank()).any(|axis| self.free_axes(&input.name).contains_key(&axis));
+            enlarged(node, &new.get(new_node.inputs[1]).shape, open)?;
         }
         // What is at its default now is left out of the operator's own list.
         for (name, _) in earlier.iter() {
@@ -181,6 +185,11 @@ impl<'a> Writer<'a> {
         axes.iter().any(|axis| open.contains_key(&(*axis as usize)))
     }
 
+    /// Whether positions are taken along an axis that follows what the document leaves open.
+    fn is_taken_open(&self, op: &Op, input: &str) -> bool {
+        matches!(op, Op::Take(take) if self.free_axes(input).contains_key(&take.axis))
+    }
+
     fn initializer(&self, name: &str) -> Option<&'a TensorProto> {
         let index = *self.initializers.get(name)?;
         self.document.graph().initializer.get(index)
@@ -195,20 +204,19 @@ impl<'a> Writer<'a> {
         let Some(name) = node.input.get(input).filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let initializer = self.initializer(name);
-        let constant = || {
-            let node = *self.constant_nodes.get(name.as_str())?;
-            self.document.graph().node[node]
-                .attribute
-                .iter()
-                .find(|a| a.name() == "value")?
-                .t
-                .as_ref()
-        };
-        let tensor = initializer.or_else(constant);
-        tensor
+        self.constant(name)
             .map(|tensor| tensor::ints(tensor, &self.document.external))
             .transpose()
+    }
+
+    /// The tensor of a name, if the file states it: as an initialiser, or by a node.
+    fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+        let by_node = || {
+            let node = *self.constant_nodes.get(name)?;
+            let attributes = &self.document.graph().node[node].attribute;
+            attributes.iter().find(|a| a.name() == "value")?.t.as_ref()
+        };
+        self.initializer(name).or_else(by_node)
     }
 
     /// States whole numbers unless they are stated already.
@@ -244,7 +252,7 @@ impl<'a> Writer<'a> {
         let current = node.input[slot].clone();
         let old = self.initializer(&current);
         let mine = self.readers.get(&current) == Some(&1);
-        let dims: Vec<usize> = match old {
+        let dims: Vec<usize> = match self.constant(&current) {
             Some(old) if old.dims.is_empty() => Vec::new(),
             _ => vec![numbers.len()],
         };
@@ -263,17 +271,36 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// States a filter's sides where the node does, and pads in place of a rule for them.
-fn enlarged(node: &mut NodeProto, weight: &Shape) {
+/// States a filter's sides where the node does, and pads in place of a rule for them; `open` says
+/// whether the image may have any size.
+fn enlarged(node: &mut NodeProto, weight: &Shape, open: bool) -> Result<(), OnnxError> {
     let sides: Vec<i64> = weight.at(1)[2..].iter().map(|side| *side as i64).collect();
     for attribute in &mut node.attribute {
         if attribute.name() == "kernel_shape" && attribute.ints != sides {
             attribute.ints.clone_from(&sides);
         }
     }
-    if node.attribute.iter().any(|a| a.name() == "pads") {
-        node.attribute.retain(|a| a.name() != "auto_pad");
+    if !node.attribute.iter().any(|a| a.name() == "pads") {
+        return Ok(());
     }
+    let of = |name: &str| node.attribute.iter().find(|a| a.name() == name);
+    let same =
+        of("auto_pad").is_some_and(|a| a.s.as_deref().is_some_and(|s| s.starts_with(b"SAME")));
+    let strides = of("strides").map_or(&[][..], |a| &a.ints);
+    match (same && open, strides.iter().all(|stride| *stride == 1)) {
+        // The rule pads a larger filter by as much as it is larger.
+        (true, true) => node.attribute.retain(|a| a.name() != "pads"),
+        (true, false) => {
+            return Err(OnnxError::Export {
+                name: node.output[0].clone(),
+                why: "its padding follows the size of the image, which the model leaves open; export \
+                      it with a fixed size, or with pads in place of auto_pad, to enlarge the filter"
+                    .to_owned(),
+            });
+        }
+        (false, _) => node.attribute.retain(|a| a.name() != "auto_pad"),
+    }
+    Ok(())
 }
 
 /// Leaves out first states that the model computes as zeros of the old size, which is what they are

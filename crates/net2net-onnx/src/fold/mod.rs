@@ -7,7 +7,7 @@ mod moves;
 
 use std::collections::{BTreeSet, HashMap};
 
-use moves::{concat, gather, reshape, scatter, slice, squeeze, transpose, unsqueeze};
+use moves::{concat, gather, reshape, scatter, slice, squeeze, transpose, triangle, unsqueeze};
 
 /// What the batch counts as in shape arithmetic.
 pub(crate) const BATCH: i64 = 1_000_003;
@@ -134,6 +134,7 @@ pub(crate) fn fold(call: &Call<'_>) -> Option<Known> {
         "Gather" => gather(x, call.input(1)?, call.int("axis", 0)),
         "Slice" => slice(call, x),
         "Transpose" => transpose(x, call.ints.get("perm")),
+        "Trilu" => triangle(x, call.int("upper", 1) != 0, call.inputs.get(1).copied()),
         "ScatterND" => scatter(x, call.input(1)?, call.input(2)?),
         "ConstantOfShape" => {
             let value = match call.input(1) {
@@ -341,6 +342,16 @@ mod tests {
         let sum = call("Add", &[&a, &b], &[]).unwrap();
         assert_eq!(sum.dims, [2, 3]);
         assert_eq!(sum.ints(), [11, 21, 31, 12, 22, 32]);
+    }
+
+    #[test]
+    fn masks_of_causal_attention_come_out() {
+        let ones = Known::new(vec![3, 3], vec![1.0; 9], true).unwrap();
+        let lower = call("Trilu", &[&ones], &[("upper", &[0])]).unwrap();
+        assert_eq!(lower.ints(), [1, 0, 0, 1, 1, 0, 1, 1, 1]);
+        let above = call("Trilu", &[&ones, &vector(&[1.0])], &[]).unwrap();
+        assert_eq!(above.ints(), [0, 1, 1, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(call("Trilu", &[&vector(&[1.0, 2.0])], &[]), None);
     }
 
     #[test]

@@ -219,3 +219,23 @@ pub(super) fn scatter(x: &Known, indices: &Known, updates: &Known) -> Option<Kno
     }
     Known::new(x.dims.clone(), numbers, x.integer)
 }
+
+/// The upper or lower triangle of matrices, zeros elsewhere; the diagonal is the `k`-th above the main
+/// one. `k` is `Some(None)` where it is there and not known.
+pub(super) fn triangle(x: &Known, upper: bool, k: Option<Option<&Known>>) -> Option<Known> {
+    let k = match k {
+        Some(known) => *known?.numbers.first()? as i64,
+        None => 0,
+    };
+    let [.., rows, columns] = x.dims[..] else {
+        return None;
+    };
+    let kept = |index: usize| {
+        let (row, column) = (index / columns % rows, index % columns);
+        let above = column as i64 - row as i64;
+        if upper { above >= k } else { above <= k }
+    };
+    let numbers = x.numbers.iter().enumerate();
+    let numbers = numbers.map(|(index, number)| if kept(index) { *number } else { 0.0 });
+    Known::new(x.dims.clone(), numbers.collect(), x.integer)
+}

@@ -10,6 +10,7 @@ mod hostile;
 mod islands;
 mod made;
 mod models;
+mod positions;
 mod quantized;
 mod round_trip;
 mod sequences;

@@ -15,7 +15,7 @@ use net2net_core::ops::Role;
 use net2net_core::weights::{Rows, Source, Tensor};
 use safetensors::tensor::Dtype;
 
-use self::files::Dict;
+use self::files::{Dict, Entry};
 use self::source::DictSource;
 use self::write::{Made, Maker, Output, Written, write};
 use crate::model::Model;
@@ -120,6 +120,15 @@ impl StateDict {
             };
             outputs.insert(name.to_owned(), output);
         });
+        let twins = twins(dict, known);
+        for (twin, name) in &twins {
+            if let Some(grown) = outputs.get(name).cloned() {
+                let shard = dict.tensors[twin].shard;
+                outputs.insert(twin.clone(), Output { shard, ..grown });
+            }
+        }
+        let others = dict.tensors.keys();
+        let others = others.filter(|name| !known.contains(*name) && !twins.contains_key(*name));
         self.with_source(model, |source| {
             let maker = Growing {
                 model,
@@ -130,13 +139,51 @@ impl StateDict {
             Ok(Staged {
                 written: write(dict, &outputs, &maker, path, threads)?,
                 note: format!(
-                    "{}: {} of {} tensors are the model's; the others are as they were",
+                    "{}: {} of {} tensors are the model's{}",
                     path.display(),
-                    known.len(),
-                    dict.tensors.len()
+                    known.len() + twins.len(),
+                    dict.tensors.len(),
+                    as_they_were(others.map(String::as_str))
                 ),
             })
         })
+    }
+}
+
+/// Tensors that are parameters under another name: a module lists what it ties under each of its
+/// names, and an exporter keeps one of them.
+fn twins(dict: &Dict, known: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let unknown = dict
+        .tensors
+        .iter()
+        .filter(|(name, _)| !known.contains(*name));
+    let twin = |(name, entry): (&String, &Entry)| {
+        let same = |other: &&String| {
+            let own = &dict.tensors[*other];
+            own.dtype == entry.dtype
+                && own.shape == entry.shape
+                && entry.shape.len() > 1
+                && dict.bytes(own) == dict.bytes(entry)
+        };
+        Some((name.clone(), known.iter().find(same)?.clone()))
+    };
+    unknown.filter_map(twin).collect()
+}
+
+/// What is said of tensors that do not grow.
+fn as_they_were<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    // Batch normalisations count their steps, and no model has that.
+    let names: Vec<&str> = names
+        .filter(|name| !name.ends_with("num_batches_tracked"))
+        .collect();
+    match names[..] {
+        [] => String::new(),
+        [_, _, _, _, _, ..] => format!(
+            "; not in it, and as they were: {}, and {} more",
+            names[..4].join(", "),
+            names.len() - 4
+        ),
+        _ => format!("; not in it, and as they were: {}", names.join(", ")),
     }
 }
 

@@ -12,7 +12,7 @@ mod sums;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pad::Fill;
-use crate::dims::{AtomId, Dim, Refusal, Spaces};
+use crate::dims::{AtomId, AxisRole, Dim, Refusal, Spaces};
 use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::ops::Op;
 
@@ -442,6 +442,18 @@ impl<'a> Walk<'a> {
         let all = |ids: &[ValueId]| ids.iter().any(|id| self.has(*id));
         if all(&node.inputs) && !all(&node.outputs) {
             return Err(format!("{} reads it and has no weight", node.op.name()));
+        }
+        // What reads its own units again, as a recurrent layer does, would read new ones that are not zero.
+        let reads = |id: &ValueId| {
+            let axes = 0..self.graph.get(*id).shape.rank();
+            self.graph.is_parameter(*id)
+                && axes.into_iter().any(|axis| {
+                    self.spaces.axes(*id)[axis].atoms().contains(&self.space)
+                        && self.spaces.role(*id, axis, self.space) == AxisRole::Contract
+                })
+        };
+        if node.inputs.iter().any(reads) {
+            return Err(format!("{} sums over it in its own way", node.op.name()));
         }
         let zero = matches!(
             self.operand(0),
