@@ -38,6 +38,7 @@ pub mod gather;
 pub mod loss;
 pub mod lp;
 pub mod lrn;
+pub mod memory;
 pub mod optimizer;
 pub mod pool;
 pub mod recurrent;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::exit;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +11,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use net2net_core::apply::{Growth, apply};
 use net2net_core::dims::Spaces;
 use net2net_core::graph::Graph;
-use net2net_core::io::write_atomic;
+use net2net_core::io::{clear_staged, folder_of, write_atomic};
 use net2net_core::plan::{Mapping, Plan, Step, Symmetry};
 use net2net_core::request::{Request, RequestError, Target, request};
-use net2net_core::verify::{Evidence, OutputEvidence};
+use net2net_core::verify::OutputEvidence;
 use net2net_kernels::Context;
 use serde_json::json;
 
@@ -31,6 +32,7 @@ use crate::verify;
 pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     let start = Instant::now();
     refuse_overwriting(args)?;
+    clear_when_stopped(args)?;
     let model = Model::open(&args.model)?;
     // Before hours of work, not after.
     if let Some(output) = &args.output {
@@ -94,11 +96,11 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         })
     });
     seconds.add("putting_in_place", put)?;
-    let Some(Proved { evidence, file }) = proved else {
+    let Some(proved) = proved else {
         bail!("nothing was to be written; name a file with -o or --state-dict");
     };
     if args.json {
-        let mut report = report(args, &model, &growth, &plan, &evidence, &file);
+        let mut report = report(args, &model, &growth, &plan, &proved);
         report["seconds"] = json!(seconds.all());
         say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Exit::Done);
@@ -112,9 +114,12 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     }
     say!(
         "the same function: {}",
-        said(&evidence.f64, &file, &samples.what)
+        said(&proved.evidence.f64, &proved.file, &samples.what)
     );
-    if !evidence.exact {
+    if let Some(lengths) = proved.lengths.said() {
+        say!("  {lengths}");
+    }
+    if !proved.evidence.exact {
         say!("  noise that changes the function was asked for, so this is not exact");
     }
     if let Some(path) = args.output.as_ref().or_else(|| args.state_dict.get(1)) {
@@ -133,7 +138,7 @@ fn keep<T>(staged: T, own: Proved, proved: &mut Option<Proved>) -> T {
 /// Writes a plan.
 pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
     if let Some(path) = &args.output {
-        folder_of(path)?;
+        check_folder(path)?;
         if same(&args.model, path) {
             bail!(
                 "the plan would replace {}; name another file",
@@ -191,6 +196,22 @@ fn same(a: &Path, b: &Path) -> bool {
     }
 }
 
+/// Has Ctrl-C remove what is half written.
+fn clear_when_stopped(args: &GrowArgs) -> Result<()> {
+    let pairs = [&args.state_dict, &args.optimizer];
+    let beside = pairs.into_iter().filter_map(|pair| pair.get(1));
+    let written: Vec<PathBuf> = args.output.iter().chain(beside).cloned().collect();
+    ctrlc::set_handler(move || {
+        for path in &written {
+            clear_staged(folder_of(path));
+            // Shards are staged in their own folder where there is one.
+            clear_staged(path);
+        }
+        exit(i32::from(crate::INTERRUPTED));
+    })?;
+    Ok(())
+}
+
 fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
     let output = args.output.as_deref();
     if output.is_some_and(|output| same(&args.model, output)) {
@@ -208,7 +229,7 @@ fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
         if path.exists() && !args.force {
             bail!("{} is there already; --force overwrites it", path.display());
         }
-        folder_of(path)?;
+        check_folder(path)?;
     }
     for pair in beside {
         let [old, new] = &pair[..] else { continue };
@@ -228,7 +249,7 @@ fn refuse_overwriting(args: &GrowArgs) -> Result<()> {
 }
 
 /// Refuses a file in a folder that is not there.
-fn folder_of(path: &Path) -> Result<()> {
+fn check_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         bail!(
@@ -266,7 +287,7 @@ fn planned(
     batch: usize,
     inputs: &[&[f32]],
 ) -> Result<(Plan, Growth)> {
-    let asked = asked(wanted, &model.graph)?;
+    let asked = asked(wanted, model)?;
     let mut cx = Context::<f32>::new(threads)?;
     let graph = &model.graph;
     let planned = request(&mut cx, graph, model, &asked, wanted.seed, batch, inputs);
@@ -281,7 +302,8 @@ fn planned(
 }
 
 /// The flags as a request.
-fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
+fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
+    let graph = &model.graph;
     let sizes = numbered(&wanted.widen, None)?;
     let (factors, deepen): (Vec<_>, Vec<_>) =
         wanted.deeper.iter().partition(|text| depth(text).is_some());
@@ -347,8 +369,8 @@ fn asked(wanted: &Wanted, graph: &Graph) -> Result<Request> {
         copy: wanted.copy.clone(),
         branch: wanted.branch.clone(),
         enlarge: numbered(&wanted.enlarge, None)?,
-        classes: numbered(&wanted.classes, Some("*"))?,
-        features: numbered(&wanted.features, Some("*"))?,
+        classes: numbered(&wanted.classes, Some((&model.own_outputs(), "output")))?,
+        features: numbered(&wanted.features, Some((&model.own_inputs(), "input")))?,
         kernel: wanted.kernel,
         mapping: match wanted.mapping {
             MappingArg::Random => Mapping::Random,
@@ -374,19 +396,31 @@ fn depth(text: &str) -> Option<f64> {
     text.strip_suffix('x')?.parse().ok()
 }
 
-/// `NAME=NUMBER` each; `unnamed` is the name where there is only a number.
-fn numbered(texts: &[String], unnamed: Option<&str>) -> Result<BTreeMap<String, usize>> {
+/// `NAME=NUMBER` each; a number alone is that of all names of `unnamed`, which are those of inputs or of
+/// outputs.
+fn numbered(
+    texts: &[String],
+    unnamed: Option<(&[String], &str)>,
+) -> Result<BTreeMap<String, usize>> {
     let mut all = BTreeMap::new();
     for text in texts {
-        let (name, number) = match (text.rsplit_once('='), unnamed) {
-            (Some(pair), _) => pair,
-            (None, Some(name)) => (name, text.as_str()),
+        let (names, number) = match (text.rsplit_once('='), unnamed) {
+            (Some((name, number)), _) => (vec![name.to_owned()], number),
+            (None, Some(([], what))) => {
+                bail!(
+                    "each {what} of the model is at a node that is not understood, so none can have more"
+                )
+            }
+            (None, Some((names, _))) => (names.to_vec(), text.as_str()),
             (None, None) => bail!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"),
         };
-        let number = number
-            .parse()
-            .with_context(|| format!("`{number}` in `{text}` is no size; write e.g. {name}=24"))?;
-        all.insert(name.to_owned(), number);
+        let number = number.parse().with_context(|| {
+            format!(
+                "`{number}` in `{text}` is no size; write e.g. {}=24",
+                names[0]
+            )
+        })?;
+        all.extend(names.iter().map(|name| (name.clone(), number)));
     }
     Ok(all)
 }
@@ -446,8 +480,7 @@ fn report(
     model: &Model,
     growth: &Growth,
     plan: &Plan,
-    evidence: &Evidence,
-    file: &[OutputEvidence],
+    proved: &Proved,
 ) -> serde_json::Value {
     let sizes =
         |graph: &Graph| json!({ "parameters": graph.parameter_count(), "flops": graph.flops() });
@@ -458,7 +491,8 @@ fn report(
         "new": sizes(growth.graph()),
         "steps": plan.describe(),
         "plan": plan,
-        "evidence": evidence,
-        "evidence_as_written": file,
+        "evidence": proved.evidence,
+        "evidence_as_written": proved.file,
+        "evidence_at_other_lengths": proved.lengths.outputs(),
     })
 }

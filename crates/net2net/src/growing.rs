@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use net2net_core::apply::Growth;
 use net2net_core::plan::Plan;
 use net2net_core::verify::{Evidence, OutputEvidence, Proof, prove};
 use net2net_core::weights::Source;
 
+use crate::lengths::Lengths;
 use crate::model::{Grown, Model};
 use crate::samples::Samples;
 use crate::state_dict::{self, StateDict};
@@ -34,6 +35,8 @@ pub(crate) struct Proved {
     pub(crate) evidence: Evidence,
     /// The old network and what was written, in f64.
     pub(crate) file: Vec<OutputEvidence>,
+    /// The same at other lengths of what the model leaves open.
+    pub(crate) lengths: Lengths,
 }
 
 impl Growing<'_> {
@@ -46,8 +49,17 @@ impl Growing<'_> {
         let file = timed(|| self.file_evidence(&proof, &new.graph, new));
         let file = seconds.add("running_what_was_written", file)?;
         refuse_difference(&proof.evidence, &file, new.rounding())?;
+        let lengths = timed(|| Lengths::of(model, new, threads, self.plan.seed));
+        let lengths = seconds.add("running_what_was_written", lengths);
+        let lengths = lengths.context("nothing was written")?;
+        refuse_difference(&proof.evidence, lengths.outputs(), new.rounding())?;
         let evidence = proof.evidence;
-        Ok((grown, Proved { evidence, file }))
+        let proved = Proved {
+            evidence,
+            file,
+            lengths,
+        };
+        Ok((grown, proved))
     }
 
     /// Grows a state dict of the model's module into temporary files beside `path`.
@@ -71,7 +83,14 @@ impl Growing<'_> {
         let rounding = if dict.is_half() { 5e-2 } else { 1e-4 };
         refuse_difference(&proof.evidence, &file, rounding)?;
         let evidence = proof.evidence;
-        Ok((staged, Proved { evidence, file }))
+        // A state dict states no lengths.
+        let lengths = Lengths::Fixed;
+        let proved = Proved {
+            evidence,
+            file,
+            lengths,
+        };
+        Ok((staged, proved))
     }
 
     /// Neither needs the other: what is written is dropped if the proof fails.

@@ -11,6 +11,7 @@ mod explore;
 mod grow;
 mod growing;
 mod inspect;
+mod lengths;
 mod machine;
 mod model;
 mod output;

@@ -10,11 +10,10 @@ use net2net_core::graph::Graph;
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::Plan;
 use net2net_core::weights::{Source, Tensor, WeightsError, Words, normal, stream};
+use net2net_kernels::memory;
 use net2net_onnx::export::export_streaming;
 use net2net_onnx::import::{Feed, Stored};
 use net2net_onnx::{Document, FileSource, Imported, OnnxError, Staged};
-
-use crate::machine;
 
 /// A network, and the file that it came from. It is also the source of its weights: those of an
 /// ONNX file are read one by one when they are asked for.
@@ -52,6 +51,30 @@ impl Source<f32> for Model {
             Origin::Onnx(parts) => FileSource::new(&parts.0, &parts.1).in_place(name),
             Origin::Checkpoint(_) => Ok(None),
         }
+    }
+}
+
+/// A model's file read with other lengths of what it leaves open.
+pub(crate) struct Reread<'a> {
+    document: &'a Document,
+    imported: Imported,
+}
+
+impl Reread<'_> {
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.imported.graph
+    }
+
+    pub(crate) fn source(&self) -> FileSource<'_> {
+        FileSource::new(self.document, &self.imported)
+    }
+
+    /// Random inputs, `batch` samples.
+    pub(crate) fn inputs(&self, batch: usize, seed: u64) -> Result<Vec<Vec<f64>>> {
+        let inputs = self.imported.random_inputs(batch, seed)?.into_iter();
+        Ok(inputs
+            .map(|data| data.into_iter().map(f64::from).collect())
+            .collect())
     }
 }
 
@@ -93,11 +116,14 @@ impl Model {
             ),
             error => error.into(),
         })?;
-        Model::of(document).with_context(|| path.display().to_string())
+        let imported = Imported::read(&document);
+        imported
+            .map_err(anyhow::Error::from)
+            .and_then(|imported| Model::of(document, imported))
+            .with_context(|| path.display().to_string())
     }
 
-    fn of(document: Document) -> Result<Model> {
-        let imported = Imported::read(&document)?;
+    fn of(document: Document, imported: Imported) -> Result<Model> {
         imported.source(&document)?;
         Ok(Model {
             graph: imported.graph.clone(),
@@ -179,7 +205,7 @@ impl Model {
             let all = all.saturating_add(new.parameter_count());
             needed = needed.saturating_add(all.saturating_mul(4));
         }
-        match machine::available_memory() {
+        match memory::available() {
             Some(available) if needed > available => bail!(
                 "growing from {} to {} parameters needs about {:.1} GiB of memory, and {:.1} are \
                  available; grow by less",
@@ -252,6 +278,44 @@ impl Model {
         feeds.any(|(name, feed)| name == input && *feed == Feed::Island)
     }
 
+    /// The graph's outputs that are the model's own, not what flows into nodes that are not understood.
+    pub(crate) fn own_outputs(&self) -> Vec<String> {
+        let outputs = self
+            .graph
+            .outputs()
+            .iter()
+            .map(|id| &self.graph.get(*id).name);
+        let own = |name: &&String| match &self.origin {
+            Origin::Onnx(parts) => {
+                let stated = &parts.0.graph().output;
+                stated.iter().any(|output| output.name() == name.as_str())
+            }
+            Origin::Checkpoint(_) => true,
+        };
+        outputs.filter(own).cloned().collect()
+    }
+
+    /// The graph's inputs that are fed, not made by nodes that are not understood.
+    pub(crate) fn own_inputs(&self) -> Vec<String> {
+        let inputs = self
+            .graph
+            .inputs()
+            .iter()
+            .map(|id| &self.graph.get(*id).name);
+        let fed = inputs.filter(|name| !self.is_made_beside(name));
+        fed.cloned().collect()
+    }
+
+    /// The model with other lengths of what its file leaves open, if that is more than the batch.
+    pub(crate) fn at_other_lengths(&self) -> Result<Option<Reread<'_>>> {
+        let Origin::Onnx(parts) = &self.origin else {
+            return Ok(None);
+        };
+        let (document, imported) = (&parts.0, &parts.1);
+        let other = imported.at_other_lengths(document)?;
+        Ok(other.map(|imported| Reread { document, imported }))
+    }
+
     /// Random inputs, `batch` samples.
     pub(crate) fn inputs(&self, batch: usize, seed: u64) -> Result<Vec<Vec<f32>>> {
         match &self.origin {
@@ -280,8 +344,10 @@ impl Model {
         match &self.origin {
             Origin::Onnx(parts) => {
                 let staged = export_streaming(parts, plan, growth, threads)?.stage(path)?;
+                let document = staged.open()?;
+                let imported = parts.1.read_alike(&document)?;
                 Ok(Grown {
-                    model: Model::of(staged.open()?)?,
+                    model: Model::of(document, imported)?,
                     staged: Some(staged),
                 })
             }

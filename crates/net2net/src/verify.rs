@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::args::{DiffArgs, VerifyArgs};
 use crate::compare::Exit;
+use crate::lengths::Lengths;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
@@ -51,10 +52,16 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
     crate::grow::warn(&old);
     let samples = Samples::of(&old, &args.proof, args.seed)?;
     let all = evidence(&old, &new, threads(args.proof.threads), &samples)?;
+    let lengths = Lengths::of(&old, &new, threads(args.proof.threads), args.seed)?;
     let passes = |e: &OutputEvidence| e.max_rel <= args.tolerance;
-    let same = all.iter().all(passes);
+    let same = all.iter().chain(lengths.outputs()).all(passes);
     if args.json {
-        let report = json!({ "same": same, "tolerance": args.tolerance, "f64": all });
+        let report = json!({
+            "same": same,
+            "tolerance": args.tolerance,
+            "f64": all,
+            "f64_at_other_lengths": lengths.outputs(),
+        });
         say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         for note in more(&old.graph, &new.graph) {
@@ -70,11 +77,19 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<Exit> {
             );
         }
     }
+    let said = lengths.said().filter(|_| !args.json);
+    if let Some(said) = said {
+        say!("{said}");
+    }
     if !same {
         bail!(
-            "the models differ by more than {:.0e} on {}",
+            "the models differ by more than {:.0e} on {}{}",
             args.tolerance,
-            samples.what
+            samples.what,
+            match all.iter().all(passes) {
+                true => ", at other lengths than those of the first comparison",
+                false => "",
+            }
         );
     }
     if !args.json {

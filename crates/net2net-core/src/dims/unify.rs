@@ -178,10 +178,11 @@ impl Unifier {
 
     /// Restricts every atom of an expression to equal copies: a mean is taken over it.
     ///
-    /// A mean over a concatenation would tie the growth of its parts together, so it freezes.
+    /// A mean over a concatenation would tie the growth of its parts together, so it freezes, unless
+    /// the parts are the same one again and again.
     pub fn make_uniform(&mut self, dim: &Dim, node: Option<NodeId>) {
         let resolved = self.resolve(dim);
-        if contains_cat(&resolved) {
+        if contains_cat(&resolved) && !is_repeated(&resolved) {
             let why = "a mean is taken over a concatenation".to_owned();
             self.freeze(&resolved, &Frozen { node, why });
         }
@@ -291,15 +292,9 @@ impl Unifier {
                 let inner = self.cut_factor(&y, m, n / m, &x, node);
                 b.push(inner);
             } else {
-                let why = "two products have no common factors";
-                self.freeze_both(&x, &y, node, why);
-                for rest in a.iter().chain(&b).cloned().collect::<Vec<_>>() {
-                    let reason = Frozen {
-                        node,
-                        why: why.to_owned(),
-                    };
-                    self.freeze(&rest, &reason);
-                }
+                a.push(x);
+                b.push(y);
+                self.align_inner(a, b, node);
                 return;
             }
         }
@@ -312,6 +307,26 @@ impl Unifier {
                     why: why.clone(),
                 },
             );
+        }
+    }
+
+    /// Aligns factors from the innermost where the outermost have nothing in common: positions are
+    /// the same modulo an inner size that both have. What is left between is frozen.
+    fn align_inner(&mut self, a: Vec<Dim>, b: Vec<Dim>, node: Option<NodeId>) {
+        let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+            let (x, y) = (self.resolve(x), self.resolve(y));
+            let size = self.size(&x).fixed();
+            if size.is_none() || size != self.size(&y).fixed() {
+                break;
+            }
+            self.unify(&x, &y, node);
+            (a.next(), b.next());
+        }
+        let why = "two products have no common factors".to_owned();
+        let reason = Frozen { node, why };
+        for rest in a.chain(b) {
+            self.freeze(&rest, &reason);
         }
     }
 
@@ -446,6 +461,14 @@ fn contains_cat(dim: &Dim) -> bool {
     }
 }
 
+/// Whether an expression is a concatenation of one and the same without a concatenation in it.
+fn is_repeated(dim: &Dim) -> bool {
+    match dim {
+        Dim::Cat(parts) => parts.iter().all(|part| *part == parts[0]) && !contains_cat(&parts[0]),
+        Dim::Atom(_) | Dim::Prod(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -485,6 +508,39 @@ mod tests {
         let right = Dim::Prod(vec![atom(&mut u, 6), atom(&mut u, 4)]);
         u.unify(&left, &right, None);
         assert!(frozen(&mut u, &left) && frozen(&mut u, &right));
+    }
+
+    #[test]
+    fn products_without_common_outer_factors_still_share_inner_ones() {
+        let mut u = Unifier::default();
+        let (seven, channels) = (atom(&mut u, 7), atom(&mut u, 5));
+        let left = Dim::Prod(vec![
+            atom(&mut u, 4),
+            atom(&mut u, 6),
+            seven,
+            channels.clone(),
+        ]);
+        let (same, right) = (atom(&mut u, 7), atom(&mut u, 5));
+        let right_all = Dim::Prod(vec![atom(&mut u, 6), atom(&mut u, 4), same, right.clone()]);
+        u.unify(&left, &right_all, None);
+        assert_eq!(u.resolve(&channels), u.resolve(&right));
+        assert!(!frozen(&mut u, &channels));
+        assert_eq!(sizes(&mut u, &left)[2..], [7, 5]);
+        let Dim::Prod(factors) = left else {
+            unreachable!()
+        };
+        assert!(frozen(&mut u, &factors[0]) && frozen(&mut u, &factors[1]));
+        assert!(!frozen(&mut u, &factors[2]));
+    }
+
+    #[test]
+    fn a_mean_over_copies_of_one_axis_does_not_freeze_it() {
+        let mut u = Unifier::default();
+        let a = atom(&mut u, 4);
+        u.make_uniform(&Dim::Cat(vec![a.clone(), a.clone()]), None);
+        assert!(!frozen(&mut u, &a));
+        let Dim::Atom(id) = a else { unreachable!() };
+        assert!(u.is_uniform(id));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A compiled graph: kernels in a line over planned memory.
 
-use net2net_kernels::Context;
 use net2net_kernels::streamed::RowSource;
+use net2net_kernels::{Context, memory};
 use thiserror::Error;
 
 use super::kernel::{Backward, Gradient, Mode};
@@ -11,6 +11,9 @@ use super::parameters::Parameters;
 use super::precision::Precision;
 use crate::graph::{Graph, GraphError};
 use crate::weights::WeightsError;
+
+/// Programs of fewer bytes are not compared with the memory that there is.
+const LARGE: usize = 1 << 28;
 
 /// Why a graph cannot be compiled or run.
 #[derive(Debug, Error)]
@@ -135,10 +138,7 @@ impl<T: Precision> Program<T> {
             sum.saturating_add(value.shape.elements(batch))
         });
         if total.saturating_mul(2 * size_of::<T>()) > 1 << 46 {
-            return Err(CompileError::TooLarge {
-                graph: graph.name().to_owned(),
-                batch,
-            });
+            return Err(too_large(graph, batch));
         }
         let Lowered {
             buffers,
@@ -156,20 +156,7 @@ impl<T: Precision> Program<T> {
             planned: bytes(slots.iter().sum()),
             unshared: bytes(lives.iter().map(|life| life.len).sum()),
         };
-        let slots = slots
-            .into_iter()
-            .map(|len| {
-                let mut slot = Vec::new();
-                // The system may refuse what can be addressed; that is no reason to abort.
-                slot.try_reserve_exact(len)
-                    .map_err(|_| CompileError::TooLarge {
-                        graph: graph.name().to_owned(),
-                        batch,
-                    })?;
-                slot.resize(len, T::zero());
-                Ok(slot)
-            })
-            .collect::<Result<Vec<_>, CompileError>>()?;
+        let slots = allocate(&slots).ok_or_else(|| too_large(graph, batch))?;
         let (targets, unread) = targets(&buffers, &steps, &outputs, &gradient_slot, &lens);
         let program = Program {
             mode,
@@ -486,6 +473,29 @@ fn lives<T: Precision>(
     }
     values.extend(gradients);
     values
+}
+
+fn too_large(graph: &Graph, batch: usize) -> CompileError {
+    CompileError::TooLarge {
+        graph: graph.name().to_owned(),
+        batch,
+    }
+}
+
+/// Memory of these lengths, if there is so much: a system that promises more than it has kills
+/// whoever makes use of the promise.
+fn allocate<T: Precision>(lens: &[usize]) -> Option<Vec<Vec<T>>> {
+    let bytes = lens.iter().sum::<usize>().saturating_mul(size_of::<T>());
+    if bytes >= LARGE && memory::available().is_some_and(|available| bytes as u64 > available) {
+        return None;
+    }
+    let slot = |len: &usize| {
+        let mut slot = Vec::new();
+        slot.try_reserve_exact(*len).ok()?;
+        slot.resize(*len, T::zero());
+        Some(slot)
+    };
+    lens.iter().map(slot).collect()
 }
 
 /// Where each step's backward pass puts the gradients of its inputs, and which come second; and

@@ -212,6 +212,11 @@ impl<T: Precision> Trainer<T> {
         self.train.memory()
     }
 
+    /// The length of a row of logits; 0 in a network that is no classifier.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
     /// The number of steps taken.
     pub fn steps(&self) -> u64 {
         self.optimizer.steps()

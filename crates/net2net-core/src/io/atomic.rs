@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::{Builder, NamedTempFile, TempDir};
 
 /// Writes a file through a temporary one in the same folder: synchronised, then renamed, so that
 /// a reader never sees half of it and a failure leaves what was there before.
@@ -32,6 +32,30 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()?;
     let _ = folder;
     Ok(())
+}
+
+/// How the names of temporary files begin, of any process: a kill leaves them, and nothing names them.
+pub const STAGED_PREFIX: &str = ".net2net-";
+
+/// How the names of this process's temporary files begin.
+fn prefix() -> String {
+    format!("{STAGED_PREFIX}{}-", std::process::id())
+}
+
+/// Removes what this process has staged in a folder and not put in place: for a process that is about
+/// to end without dropping anything.
+pub fn clear_staged(folder: &Path) {
+    let prefix = prefix();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // Whatever cannot be removed stays; there is nobody left to tell.
+            let _ = match entry.path().is_dir() {
+                true => std::fs::remove_dir_all(entry.path()),
+                false => std::fs::remove_file(entry.path()),
+            };
+        }
+    }
 }
 
 /// The disk begins to write after so many bytes.
@@ -59,7 +83,7 @@ struct Writer {
 impl StagedFile {
     /// An empty file in a folder.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        let file = NamedTempFile::new_in(folder)?;
+        let file = Builder::new().prefix(&prefix()).tempfile_in(folder)?;
         let writer = Writer {
             file: file.as_file().try_clone()?,
             unsynced: 0,
@@ -140,7 +164,11 @@ impl StagedFolder {
     pub fn new(path: &Path) -> io::Result<Self> {
         let fresh = match path.is_dir() {
             true => None,
-            false => Some(TempDir::new_in(folder_of(path))?),
+            false => Some(
+                Builder::new()
+                    .prefix(&prefix())
+                    .tempdir_in(folder_of(path))?,
+            ),
         };
         let path = path.to_owned();
         Ok(StagedFolder { path, fresh })

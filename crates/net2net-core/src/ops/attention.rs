@@ -133,8 +133,14 @@ impl Operator for Attention {
             is_causal: attributes.flag("is_causal", false)?,
             boolean_mask: attributes.flag("boolean_mask", false)?,
         };
-        if (read.q_num_heads > 0) != (read.kv_num_heads > 0) || read.softcap < 0.0 {
-            return Err("its numbers of heads or its soft cap are not valid".to_owned());
+        if (read.q_num_heads > 0) != (read.kv_num_heads > 0) {
+            return Err("it states one of its numbers of heads alone".to_owned());
+        }
+        if !read.softcap.is_finite() || read.softcap < 0.0 {
+            return Err(format!("its soft cap {} is not valid", read.softcap));
+        }
+        if let Some(scale) = read.scale.filter(|scale| !scale.is_finite()) {
+            return Err(format!("its scale {scale} is no number to multiply with"));
         }
         Ok(read)
     }

@@ -134,8 +134,20 @@ pub(super) fn depth(graph: &Graph, factor: f64) -> Result<Vec<Place>, RequestErr
         places = inner.map(|layer| Place::Layer(layer.to_owned())).collect();
     }
     if places.is_empty() {
-        let why = "it has neither residual blocks nor layers that can be deepened".to_owned();
-        return Err(refusal("*", why));
+        let recurrent = graph
+            .nodes()
+            .iter()
+            .any(|node| matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_)));
+        let why = match recurrent {
+            true => {
+                "it has neither residual blocks nor convolutions and linear layers before its last one, \
+                 and there is no recurrent layer that changes nothing; --wider and --params widen it"
+            }
+            false => {
+                "it has neither residual blocks nor convolutions and linear layers before its last one"
+            }
+        };
+        return Err(refusal("*", why.to_owned()));
     }
     let count = (((factor - 1.0) * places.len() as f64).round() as usize).max(1);
     // Evenly over the depth; a copy of a block leaves those before it as they are.

@@ -32,6 +32,8 @@ pub enum Baseline {
     Hinted(Hints),
     /// Net2Net as the paper has it.
     Net2netPaper(Paper),
+    /// Net2Net that widens in several steps.
+    Net2netStages(Stages),
 }
 
 /// Knowledge distillation (Hinton, Vinyals, Dean 2015).
@@ -116,6 +118,20 @@ impl Default for Paper {
     }
 }
 
+/// Net2Net that widens in several steps and trains between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stages {
+    /// How many.
+    pub stages: usize,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Stages { stages: 2 }
+    }
+}
+
 impl Baseline {
     /// Those that run when a spec names none.
     pub(super) fn usual() -> Vec<Baseline> {
@@ -140,6 +156,7 @@ impl Baseline {
             Baseline::Distilled(_) => Kind::Distilled,
             Baseline::Hinted(_) => Kind::Hinted,
             Baseline::Net2netPaper(_) => Kind::Net2netPaper,
+            Baseline::Net2netStages(_) => Kind::Net2netStages,
         }
     }
 
@@ -177,6 +194,9 @@ impl Baseline {
             Baseline::Net2netPaper(settings) => {
                 within("noise", settings.noise, 0.0, 10.0)?;
                 within("rate", settings.rate, 1e-6, 1e3)
+            }
+            Baseline::Net2netStages(settings) => {
+                within("stages", settings.stages as f64, 2.0, 16.0)
             }
             _ => Ok(()),
         }

@@ -9,11 +9,12 @@ mod hints;
 mod policy;
 mod runner;
 mod spec;
+mod stages;
 mod start;
 mod student;
 
 pub use architecture::architecture;
-pub use baseline::{Baseline, Distillation, Hints, Paper};
+pub use baseline::{Baseline, Distillation, Hints, Paper, Stages};
 pub use choose::{Chosen, choose};
 pub use directory::{
     COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, Stated, create, resume,

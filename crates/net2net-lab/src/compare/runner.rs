@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/spec.toml, command.json, data.txt  as run, and on what
-//! DIR/seed0/teacher/                    a run: metrics.jsonl, model.safetensors, done.json
+//! DIR/seed0/teacher/                    a run: metrics.jsonl, model.safetensors, best.safetensors, done.json
 //! DIR/seed0/continued/
 //! DIR/seed0/wider/plan.json             the growth, replayed on resume
 //! DIR/seed0/wider/evidence.json         the proof
@@ -10,6 +10,7 @@
 //! DIR/seed0/wider/{net2net,scratch,…}/
 //! DIR/seed0/wider/paper.json            the plan of Net2Net as the paper has it
 //! DIR/seed0/wider/hint/                 the first stage of hint training
+//! DIR/seed0/wider/stage1/               the first stage of growth in several steps
 //! DIR/metrics.jsonl                     all runs' metrics together
 //! DIR/comparison.json, summary.json, report.html
 //! ```
@@ -144,6 +145,7 @@ pub(super) struct Runner<'a> {
 }
 
 /// A teacher as students find it.
+#[derive(Clone)]
 pub(super) struct Trained {
     pub(super) graph: Graph,
     pub(super) weights: Weights<f32>,
@@ -212,6 +214,7 @@ impl Runner<'_> {
                             ..student.scratch().clone()
                         });
                     }
+                    Baseline::Net2netStages(settings) => runs += settings.stages - 1,
                     _ => {}
                 }
                 runs += 1;
@@ -364,10 +367,7 @@ impl Runner<'_> {
         comparison: &mut Comparison,
     ) -> Result<bool, CompareError> {
         let directory = self.directory(&format!("seed{seed}/{}", spec.name));
-        fs::create_dir_all(&directory).map_err(|source| CompareError::File {
-            path: directory.clone(),
-            source,
-        })?;
+        make_folder(&directory)?;
         let path = directory.join("plan.json");
         let (plan, growth) = self.plan(seed, spec, &spec.grow, teacher, &path)?;
         let (grown, evidence) = self.prove(seed, spec, teacher, &plan, &growth, &directory)?;
@@ -436,7 +436,7 @@ impl Runner<'_> {
     }
 
     /// The grown weights, after the proof; nothing is written unless it holds.
-    fn prove(
+    pub(super) fn prove(
         &self,
         seed: u64,
         spec: &GrowthSpec,
@@ -501,6 +501,13 @@ fn write_metrics(directory: &Path, comparison: &Comparison) -> Result<(), Compar
         text.push(b'\n');
     }
     write_file(&path, &text)
+}
+
+pub(super) fn make_folder(path: &Path) -> Result<(), CompareError> {
+    fs::create_dir_all(path).map_err(|source| CompareError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CompareError> {

@@ -17,11 +17,11 @@ use crate::report::{Comparison, Kind};
 use crate::train::{Cost, Job, Lesson, MODEL_FILE, Model, Recipe, incoming_copies};
 
 /// One growth of one seed.
-struct Grown<'a> {
-    seed: u64,
-    spec: &'a GrowthSpec,
-    student: &'a StudentSpec,
-    teacher: &'a Trained,
+pub(super) struct Grown<'a> {
+    pub(super) seed: u64,
+    pub(super) spec: &'a GrowthSpec,
+    pub(super) student: &'a StudentSpec,
+    pub(super) teacher: &'a Trained,
     growth: &'a Growth,
     /// The weights that were proved to be the teacher's function.
     weights: &'a Weights<f32>,
@@ -113,6 +113,11 @@ impl Runner<'_> {
                 }
             }
             Baseline::Net2netPaper(settings) => self.as_in_the_paper(grown, *settings, &mut job)?,
+            Baseline::Net2netStages(settings) => {
+                if !self.in_stages(grown, *settings, &mut job)? {
+                    return Ok(None);
+                }
+            }
         }
         Ok(Some(job))
     }

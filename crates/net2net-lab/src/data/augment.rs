@@ -27,6 +27,9 @@ pub struct Augmentation {
     /// Blackens a square of this side around a random pixel (0: none); at the border the square is
     /// cut off.
     pub cutout: usize,
+    /// Mixes each image of a batch with another one, and their labels (mixup): the parameter of the
+    /// distribution of their shares, in 0..=1; 0 mixes nothing, 0.2 is usual.
+    pub mixup: f64,
 }
 
 /// What was drawn for one sample.
@@ -80,6 +83,9 @@ impl Augmentation {
             if !(1.0..=100.0).contains(&crop.max_ratio) {
                 return refuse("max_ratio", crop.max_ratio, "must be in 1..=100");
             }
+        }
+        if !(0.0..=1.0).contains(&self.mixup) {
+            return refuse("mixup", self.mixup, "must be in 0..=1");
         }
         if let Some(jitter) = &self.color_jitter {
             for (field, found) in [
@@ -211,6 +217,7 @@ mod tests {
         crop_padding: 0,
         flip: true,
         cutout: 0,
+        mixup: 0.0,
     };
 
     fn crop(crop_padding: usize) -> Augmentation {

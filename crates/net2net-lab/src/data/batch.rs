@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::mpsc::Sender;
 
 use super::files::Scratch;
+use super::mixup;
 use super::normalize::PixelTable;
 use super::prefetch::{Prefetch, cores};
 use super::{DataError, Dataset, Normalization};
@@ -22,6 +23,8 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// The position of the batch in its epoch, from 0: resuming at `number + 1` goes on after it.
     pub number: usize,
+    /// The share of each image that is its own if it was mixed with the next one (mixup).
+    pub(super) share: Option<f32>,
     /// Where the memory goes when the batch is dropped.
     home: Option<Sender<Batch>>,
 }
@@ -53,6 +56,19 @@ impl Batch {
         self.labels.len()
     }
 
+    /// The probabilities of `classes` classes, `[batch, classes]` row-major, if the images were mixed;
+    /// otherwise the labels say all.
+    pub fn mixed_labels(&self, classes: usize) -> Option<Vec<f32>> {
+        self.share
+            .map(|share| mixup::mixed_labels(&self.labels, classes, share))
+    }
+
+    /// Mixes the images in pairs.
+    pub(super) fn mix(&mut self, image_len: usize, share: f32) {
+        mixup::mix(&mut self.images, image_len, share);
+        self.share = Some(share);
+    }
+
     /// Sends the memory to `home` when the batch is dropped.
     pub(super) fn with_home(mut self, home: Sender<Batch>) -> Self {
         self.home = Some(home);
@@ -70,6 +86,7 @@ impl Batch {
     ) -> Result<(), DataError> {
         let len = dataset.image_len();
         self.number = number;
+        self.share = None;
         self.indices.clear();
         self.labels.clear();
         // Without clearing: every value that stays is overwritten below.

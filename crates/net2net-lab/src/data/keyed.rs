@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     ClassSplit = 7,
     /// Which images of a large set are looked at.
     Look = 8,
+    /// By how much the images of a batch are mixed; keyed by the epoch and the batch.
+    Mix = 9,
 }
 
 /// The stream for `(seed, purpose, first, second)`. The four words are the 256-bit key of the

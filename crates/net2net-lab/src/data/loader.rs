@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::Scratch;
 use super::keyed::{Purpose, permutation, stream};
+use super::mixup;
 use super::normalize::PixelTable;
 use super::prefetch::{Prefetch, cores};
 use super::{Augmentation, Batch, DataError, Dataset, Normalization};
@@ -185,6 +186,11 @@ impl Work {
             let dataset = &recipe.dataset;
             dataset.good(index, |index| self.write(index, values, scratch))
         })?;
+        let alpha = recipe.augmentation.mixup;
+        if alpha > 0.0 {
+            let mut rng = stream(recipe.seed, Purpose::Mix, self.epoch, number as u64);
+            batch.mix(recipe.dataset.image_len(), mixup::share(&mut rng, alpha));
+        }
         Ok(batch.with_home(self.home.clone()))
     }
 

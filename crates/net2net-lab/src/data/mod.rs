@@ -42,6 +42,7 @@ mod inspect;
 mod jitter;
 mod keyed;
 mod loader;
+mod mixup;
 mod normalize;
 mod prefetch;
 mod sheet;

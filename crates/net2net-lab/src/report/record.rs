@@ -31,14 +31,17 @@ pub enum Kind {
     Hinted,
     /// Net2Net with the paper's noise and learning rate.
     Net2netPaper,
+    /// Net2Net that widens in several steps.
+    Net2netStages,
 }
 
 impl Kind {
     /// Every kind, in the order of tables and legends.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Teacher,
         Self::Net2net,
         Self::Net2netPaper,
+        Self::Net2netStages,
         Self::Scratch,
         Self::Continued,
         Self::RandomPad,
@@ -51,9 +54,10 @@ impl Kind {
     ];
 
     /// The kinds that start from the teacher and are measured against [`Kind::Scratch`].
-    pub const STUDENTS: [Self; 10] = [
+    pub const STUDENTS: [Self; 11] = [
         Self::Net2net,
         Self::Net2netPaper,
+        Self::Net2netStages,
         Self::Continued,
         Self::RandomPad,
         Self::RandomInit,
@@ -80,6 +84,7 @@ impl Kind {
             Self::Distilled => "Distilled",
             Self::Hinted => "Hints, distilled",
             Self::Net2netPaper => "Net2Net, as in 2016",
+            Self::Net2netStages => "Net2Net, in stages",
         }
     }
 
@@ -99,6 +104,7 @@ impl Kind {
             Self::Distilled => "distillation",
             Self::Hinted => "hint training",
             Self::Net2netPaper => "Net2Net with the paper's settings",
+            Self::Net2netStages => "Net2Net in several steps",
         }
     }
 
@@ -143,6 +149,9 @@ impl Kind {
                 "Net2Net with even shares, noise on the incoming weights and a tenth of the teacher's learning rate \
                  (Chen et al. 2016). Not exact."
             }
+            Self::Net2netStages => {
+                "Net2Net that widens in several steps by the same factor each, and trains between them. Each step is exact."
+            }
         }
     }
 
@@ -162,6 +171,7 @@ impl Kind {
             Self::Distilled => "distilled",
             Self::Hinted => "hinted",
             Self::Net2netPaper => "net2net-paper",
+            Self::Net2netStages => "net2net-stages",
         }
     }
 }
@@ -194,6 +204,17 @@ pub struct Metric {
     /// How far apart the copies of a grown network are: see [`crate::train::apart`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apart: Option<f64>,
+}
+
+impl Metric {
+    /// Whether a network did better here than there: by accuracy, or by loss where there is none.
+    #[must_use]
+    pub fn is_better_than(&self, other: &Metric) -> bool {
+        match self.validation_accuracy.is_nan() {
+            true => self.validation_loss < other.validation_loss,
+            false => self.validation_accuracy > other.validation_accuracy,
+        }
+    }
 }
 
 /// JSON has no NaN and serde_json writes null for it; a diverged run must still be readable.

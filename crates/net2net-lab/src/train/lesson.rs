@@ -94,8 +94,14 @@ impl<'a> Class<'a> {
         learning_rate: f64,
     ) -> Result<StepReport, TrainError> {
         let answer = self.answer(batch)?;
+        let mixed = batch.mixed_labels(student.classes());
+        let labels = mixed
+            .as_ref()
+            .map_or(Targets::Labels(&batch.labels), |mixed| {
+                Targets::Probabilities(mixed)
+            });
         match self.lesson {
-            Lesson::Labels => student.step(&batch.images, &batch.labels, learning_rate),
+            Lesson::Labels => student.step(&batch.images, labels, learning_rate),
             Lesson::Hint { .. } => {
                 student.step(&batch.images, Targets::Values(&answer), learning_rate)
             }
@@ -110,7 +116,7 @@ impl<'a> Class<'a> {
                     weight: *weight,
                 };
                 let teaching = Some(teaching);
-                student.step_taught(&batch.images, &batch.labels, teaching, learning_rate)
+                student.step_taught(&batch.images, labels, teaching, learning_rate)
             }
         }
     }

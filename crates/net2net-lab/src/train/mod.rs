@@ -12,7 +12,7 @@ pub use data::Drawn;
 pub use lesson::{Cost, Lesson, Model};
 pub use recipe::{Recipe, RecipeError};
 pub use run::{
-    CHECKPOINT_FILE, DONE_FILE, Job, METRICS_FILE, MODEL_FILE, Observer, Outcome, Progress,
-    RunError, TRUNK_FILE, TrainingData, run,
+    BEST_FILE, CHECKPOINT_FILE, DONE_FILE, Job, METRICS_FILE, MODEL_FILE, Observer, Outcome,
+    Progress, RunError, TRUNK_FILE, TrainingData, run,
 };
 pub use schedule::Schedule;

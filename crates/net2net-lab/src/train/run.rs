@@ -29,6 +29,8 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 /// The end of the stable phase of a run that has one, optimizer state included.
 pub const TRUNK_FILE: &str = "trunk.safetensors";
+/// The model at the evaluation that was best so far: by accuracy, or by loss where there is none.
+pub const BEST_FILE: &str = "best.safetensors";
 /// The trained model.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// The record of a finished run, metrics included.
@@ -493,9 +495,17 @@ impl<'a> Running<'a> {
                 out.sync_data()
             })
             .map_err(|source| file(&path, source))?;
+        let best = self
+            .metrics
+            .iter()
+            .all(|before| metric.is_better_than(before));
         self.metrics.push(metric);
         if let Some(metric) = self.metrics.last() {
             observer.evaluated(self.progress(), metric);
+        }
+        if best && step > 0 {
+            let path = self.job.directory.join(BEST_FILE);
+            self.checkpoint().write(&path)?;
         }
         Ok(())
     }

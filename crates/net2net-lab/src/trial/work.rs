@@ -18,7 +18,8 @@ use super::start::Start;
 use crate::compare::Stated;
 use crate::report::{Kind, RunRecord};
 use crate::train::{
-    Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Observer, Outcome, TRUNK_FILE, TrainingData, run,
+    BEST_FILE, Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Observer, Outcome, TRUNK_FILE,
+    TrainingData, run,
 };
 
 /// The spec as run.
@@ -196,7 +197,7 @@ impl Trial<'_> {
         let Outcome::Finished(record) = run(&job, self.data, stop, observer)? else {
             return Ok(None);
         };
-        for file in [MODEL_FILE, METRICS_FILE, TRUNK_FILE] {
+        for file in [MODEL_FILE, METRICS_FILE, TRUNK_FILE, BEST_FILE] {
             let from = job.directory.join(file);
             if from.exists() {
                 fs::rename(&from, self.path.join(file)).map_err(TrialError::file(&from))?;

@@ -32,7 +32,7 @@ baselines = [
     "scratch", "random", "reinit", "reinit-first", "reinit-last", "continued",
     { kind = "distilled", temperature = 2, weight = 0.5 },
     { kind = "hinted", epochs = 2, learning_rate = 0.5 },
-    "net2net-paper",
+    "net2net-paper", "net2net-stages",
 ]
 "#;
 
@@ -96,8 +96,26 @@ fn every_kind_learns_and_starts_where_it_should() {
     assert!(after.validation_loss < 0.7 * before.validation_loss);
     assert!(after.validation_accuracy.is_nan());
 
+    // Each step is exact, the stages take the student's steps together, and end with its architecture.
+    let staged = run(&comparison, Kind::Net2netStages);
+    let first = fs::read_to_string(folder.join("stage1/net2net-stages/done.json")).unwrap();
+    let first: RunRecord = serde_json::from_str(&first).unwrap();
+    assert!((first.metrics[0].validation_loss - teacher).abs() < 1e-3 * teacher);
+    assert_eq!(first.metrics.last().unwrap().step, 400 / 32);
+    assert_eq!(staged.metrics[0].step, 400 / 32);
+    assert_eq!(staged.metrics.last().unwrap().step, 2 * (400 / 32));
+    let graph = |path: &str| Checkpoint::read(&folder.join(path)).unwrap().graph;
+    let [once, stages] = ["net2net", "net2net-stages"].map(|run| {
+        let graph = graph(&format!("{run}/model.safetensors"));
+        let parameters = graph.parameters();
+        let described =
+            parameters.map(|id| (graph.get(id).name.clone(), graph.get(id).shape.clone()));
+        described.collect::<Vec<_>>()
+    });
+    assert_eq!(once, stages);
+
     let ways: Vec<Kind> = summary.growths[0].students.iter().map(|s| s.kind).collect();
-    assert_eq!(ways.len(), 9, "{ways:?}");
+    assert_eq!(ways.len(), 10, "{ways:?}");
 }
 
 #[test]

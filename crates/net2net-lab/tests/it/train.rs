@@ -11,8 +11,8 @@ use net2net_lab::data::{Normalization, fashion_mini};
 use net2net_lab::models::{Family, ModelSpec};
 use net2net_lab::report::{Kind, Metric, RunRecord};
 use net2net_lab::train::{
-    CHECKPOINT_FILE, Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Outcome, Recipe, TRUNK_FILE,
-    TrainingData, run,
+    BEST_FILE, CHECKPOINT_FILE, Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Outcome, Recipe,
+    TRUNK_FILE, TrainingData, run,
 };
 
 use crate::silent::Silent;
@@ -86,7 +86,11 @@ fn timeless(metrics: &[Metric]) -> Vec<Metric> {
 }
 
 fn numbers(directory: &Path) -> Checkpoint {
-    let mut checkpoint = Checkpoint::read(&directory.join(MODEL_FILE)).unwrap();
+    numbers_of(directory, MODEL_FILE)
+}
+
+fn numbers_of(directory: &Path, file: &str) -> Checkpoint {
+    let mut checkpoint = Checkpoint::read(&directory.join(file)).unwrap();
     checkpoint.notes.remove("seconds");
     checkpoint
 }
@@ -129,6 +133,11 @@ fn a_run_stopped_at_any_step_resumes_to_the_same_bits() {
             numbers(whole.path()),
             "at {stop_after}"
         );
+        assert_eq!(
+            numbers_of(parts.path(), BEST_FILE),
+            numbers_of(whole.path(), BEST_FILE),
+            "at {stop_after}"
+        );
         assert!(!parts.path().join(CHECKPOINT_FILE).exists());
         assert_eq!(
             fs::read_to_string(&metrics).unwrap().lines().count(),
@@ -145,6 +154,20 @@ fn the_end_of_the_stable_phase_is_kept_as_a_trunk() {
     let last = record.metrics.last().unwrap().step;
     assert_eq!(trunk.optimizer.steps, (last as f64 * 0.6).round() as u64);
     assert_ne!(trunk.weights, numbers(directory.path()).weights);
+}
+
+#[test]
+fn the_best_evaluation_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = complete(&job(directory.path(), RECIPE));
+    let accuracy = |metric: &Metric| metric.validation_accuracy;
+    let best = record.metrics.iter().map(accuracy).fold(0.0, f64::max);
+    let first = record
+        .metrics
+        .iter()
+        .find(|metric| metric.validation_accuracy == best);
+    let kept = numbers_of(directory.path(), BEST_FILE);
+    assert_eq!(kept.optimizer.steps, first.unwrap().step);
 }
 
 #[test]

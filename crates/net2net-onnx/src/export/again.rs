@@ -29,7 +29,7 @@ pub(super) fn read_again(
 ) -> Result<Option<Pinned>, OnnxError> {
     crate::document::check(written.graph())?;
     let mut more = pinned.clone();
-    let again = Imported::read(written)?;
+    let again = imported.read_alike(written)?;
     for (name, stored) in &imported.parameters {
         let now = again.parameters.get(name).map(|stored| &stored.place);
         if matches!(stored.place, Place::Folded(..)) && now.is_some_and(|now| *now != stored.place)

@@ -58,7 +58,8 @@ impl<'a> Writer<'a> {
                     let (from, to) = (&input.shape, &output.shape);
                     let Some(target) = reshaped(from, to, given.as_deref(), free) else {
                         let was = &old.get(old_node.outputs[0]).shape;
-                        self.correct(node, was, output);
+                        let grown = self.grown(was, output);
+                        self.correct(node, grown);
                         continue;
                     };
                     node.attribute.retain(|a| a.name() != "allowzero");
@@ -79,10 +80,20 @@ impl<'a> Writer<'a> {
                     };
                     let own = free(&input.name, input.shape.rank(), &input.shape);
                     let made = free(&output.name, output.shape.rank(), &output.shape);
+                    let target = expanded(&input.shape, &output.shape);
                     if made != own {
+                        let was = &old.get(old_node.outputs[0]).shape;
+                        // The shape may have fewer axes than the output.
+                        let skipped = target.len() - ints(&value).len();
+                        let grown = self.grown(was, output).into_iter();
+                        let grown = grown.filter_map(|(axis, _)| {
+                            let at = axis.checked_sub(skipped)?;
+                            Some((at, target[axis]))
+                        });
+                        let grown = grown.collect();
+                        self.correct(node, grown);
                         continue;
                     }
-                    let target = expanded(&input.shape, &output.shape);
                     self.set(node, "shape", 1, &target)?;
                 }
                 ("Pad", _) => {
@@ -126,15 +137,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Has a reshape read the shape that the model computes, with those sizes put in that have grown:
-    /// several others follow what is left open, so that no constant could say them.
-    fn correct(&mut self, node: &mut NodeProto, was: &Shape, output: &Value) {
+    /// The axes of an output that have grown, of those that follow nothing that is left open, and their
+    /// sizes now.
+    fn grown(&self, was: &Shape, output: &Value) -> Vec<(usize, i64)> {
         let free = self.free_axes(&output.name);
         let sizes = was.extents().iter().zip(output.shape.extents()).enumerate();
-        let grown: Vec<(i64, i64)> = sizes
+        sizes
             .filter(|(axis, (old, new))| old != new && !free.contains_key(axis))
-            .filter_map(|(axis, (_, new))| Some((axis as i64, new.fixed()? as i64)))
-            .collect();
+            .filter_map(|(axis, (_, new))| Some((axis, new.fixed()? as i64)))
+            .collect()
+    }
+
+    /// Has a node read the shape that the model computes, with these sizes put in at their places:
+    /// several others follow what is left open, so that no constant could say them.
+    fn correct(&mut self, node: &mut NodeProto, grown: Vec<(usize, i64)>) {
         let has_scatter = self.document.opset() >= 11;
         let Some(computed) = node
             .input
@@ -146,7 +162,8 @@ impl<'a> Writer<'a> {
         let computed = computed.clone();
         let [axes, sizes, shape] = ["axes", "sizes", "shape"]
             .map(|part| self.fresh(&format!("{}.{part}", node.output[0])));
-        let (at, new): (Vec<i64>, Vec<i64>) = grown.into_iter().unzip();
+        let grown = grown.into_iter().map(|(at, size)| (at as i64, size));
+        let (at, new): (Vec<i64>, Vec<i64>) = grown.unzip();
         let places = tensor::of_ints(&axes, &[at.len(), 1], &at);
         self.tensors.insert(axes.clone(), places);
         let grown = tensor::of_ints(&sizes, &[new.len()], &new);

@@ -113,6 +113,7 @@ pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, O
         internal: builder.internal,
         open: builder.open.has_sizes(),
         free_axes: BTreeMap::new(),
+        reading,
     })
 }
 

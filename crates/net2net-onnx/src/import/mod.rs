@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use net2net_core::graph::{Extent, Graph, Shape, Value};
 use net2net_core::weights::{Tensor, Weights};
-use net2net_kernels::Real;
+use net2net_kernels::{Real, memory};
 
 use builder::Reading;
 
@@ -57,6 +57,7 @@ pub struct Imported {
     /// The axes of each value whose sizes follow something that the document leaves open and the
     /// graph does not, and their sizes in another reading.
     pub free_axes: BTreeMap<String, BTreeMap<usize, usize>>,
+    reading: Reading,
 }
 
 /// What became of a node of the document.
@@ -135,6 +136,15 @@ impl Imported {
         }
     }
 
+    /// Reads a document that was written from the one of this reading, in the same way: with a free batch
+    /// or with one sample.
+    pub fn read_alike(&self, document: &Document) -> Result<Imported, OnnxError> {
+        match self.reading.batch {
+            Extent::Batch => Imported::free(document),
+            Extent::Fixed(_) => Imported::fixed(document),
+        }
+    }
+
     /// Reads a document with a free batch. What follows other open axes is found by reading it
     /// with other sizes of them.
     fn free(document: &Document) -> Result<Imported, OnnxError> {
@@ -179,6 +189,30 @@ impl Imported {
             one.free_axes = following(&one.graph, &two.graph);
         }
         Ok(one)
+    }
+
+    /// The same document with other lengths of what it leaves open, where that is more than the
+    /// batch of this reading: what holds of a growth must hold there too.
+    pub fn at_other_lengths(&self, document: &Document) -> Result<Option<Imported>, OnnxError> {
+        if !self.open && self.free_axes.is_empty() {
+            return Ok(None);
+        }
+        let other = |batch| {
+            let (second, lookups) = (true, self.reading.lookups);
+            let reading = Reading {
+                batch,
+                lookups,
+                second,
+            };
+            builder::build(document, reading).map(Some)
+        };
+        match self.reading.batch {
+            // Some models read one sample only.
+            Extent::Fixed(samples) => {
+                other(Extent::Fixed(samples + 1)).or_else(|_| other(self.reading.batch))
+            }
+            Extent::Batch => other(Extent::Batch),
+        }
     }
 
     /// The numbers of all parameters.
@@ -240,7 +274,10 @@ fn random_input(value: &Value, feed: Feed, batch: usize, seed: u64) -> Result<Ve
     let mut numbers = Vec::new();
     // A model states any size that it likes. What the system would grant but never have is
     // refused too.
-    let granted = count <= MAX_INPUT && numbers.try_reserve_exact(count).is_ok();
+    let bytes = count.saturating_mul(size_of::<f32>()) as u64;
+    let granted = count <= MAX_INPUT
+        && memory::available().is_none_or(|available| bytes <= available)
+        && numbers.try_reserve_exact(count).is_ok();
     if !granted {
         return Err(OnnxError::Tensor {
             name: value.name.clone(),

@@ -27,7 +27,7 @@ pub(super) fn pieces<'a>(
     }
     if sizes.len() > 1 {
         if builder.lone_initializer(slope).is_none() {
-            return Err("its slope is no initialiser of its own".to_owned());
+            return without_ones(builder, node, slope, sizes[0]);
         }
         builder.turned(
             slope,
@@ -37,6 +37,32 @@ pub(super) fn pieces<'a>(
         )?;
     }
     one(node, "PRelu", Attributes::default(), all(node))
+}
+
+/// Slopes that something else makes or reads too lose their axes of 1 in a node of the graph alone.
+fn without_ones<'a>(
+    builder: &mut Builder<'a>,
+    node: &'a NodeProto,
+    slope: &'a str,
+    channels: usize,
+) -> Result<Option<Vec<Piece<'a>>>> {
+    let mut pieces = one(node, "PRelu", Attributes::default(), all(node))?.unwrap_or_default();
+    let [rectifier] = &mut pieces[..] else {
+        return Ok(None);
+    };
+    let made = builder.internal_name(&format!("{}.slope", node.output[0]));
+    rectifier.inputs[1] = Name::Internal(made.clone());
+    let mut attributes = Attributes::default();
+    attributes.insert("sizes", Attribute::Ints(vec![channels as i64]));
+    let reshape = Piece {
+        op: "Reshape",
+        attributes,
+        inputs: vec![Name::Document(slope)],
+        outputs: vec![made],
+        internal: true,
+    };
+    pieces.insert(0, reshape);
+    Ok(Some(pieces))
 }
 
 /// One slope for all channels is repeated for each.

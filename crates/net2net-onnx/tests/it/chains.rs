@@ -91,6 +91,32 @@ fn slopes_of_channels_grow() {
 }
 
 #[test]
+fn slopes_that_are_made_or_shared_grow() {
+    let made = Model::new(13)
+        .input("image", &[OPEN, 3, 8, 8])
+        .conv("image", "conv1", 3, 6)
+        .weight("slope", &[6])
+        .ints("axes", &[1, 2])
+        .node("Unsqueeze", &["slope", "axes"], &["slope.wide"], &[])
+        .node("PRelu", &["conv1", "slope.wide"], &["prelu"], &[])
+        .head("prelu", 6);
+    let grown = grows(&made);
+    assert_eq!(grown.imported.opaque, []);
+    assert_eq!(grown.dims("slope"), [vec![6], vec![9]]);
+    let shared = Model::new(13)
+        .input("image", &[OPEN, 3, 8, 8])
+        .conv("image", "conv1", 3, 6)
+        .weight("slope", &[6, 1, 1])
+        .node("PRelu", &["conv1", "slope"], &["a"], &[])
+        .conv("a", "conv2", 6, 6)
+        .node("PRelu", &["conv2", "slope"], &["b"], &[])
+        .head("b", 6);
+    let grown = grows(&shared);
+    assert_eq!(grown.imported.opaque, []);
+    assert_eq!(grown.dims("slope"), [vec![6, 1, 1], vec![9, 1, 1]]);
+}
+
+#[test]
 fn transposed_initialisers_of_linear_layers_grow() {
     let model = Model::new(13)
         .input("x", &[OPEN, 5])

@@ -85,3 +85,33 @@ fn stretches_from_the_end_of_an_open_sequence_stay() {
         assert_eq!(said, [start, end, 1]);
     }
 }
+
+#[test]
+fn a_token_for_each_sample_of_any_number_grows() {
+    // The number of samples and the width stand side by side in the target.
+    let model = body()
+        .ints("first", &[0])
+        .node("Shape", &["r"], &["shape"], &[])
+        .node(
+            "Gather",
+            &["shape", "first"],
+            &["samples"],
+            &[int("axis", 0)],
+        )
+        .ints("one", &[1])
+        .ints("width", &[8])
+        .node(
+            "Concat",
+            &["samples", "one", "width"],
+            &["target"],
+            &[int("axis", 0)],
+        )
+        .weight("token", &[1, 1, 8])
+        .node("Expand", &["token", "target"], &["tokens"], &[])
+        .node("Concat", &["tokens", "r"], &["h"], &[int("axis", 1)])
+        .weight("b.weight", &[8, 3])
+        .node("MatMul", &["h", "b.weight"], &["y"], &[])
+        .output("y");
+    let grown = grows(&model);
+    assert_eq!(grown.dims("token"), [vec![1, 1, 8], vec![1, 1, 12]]);
+}

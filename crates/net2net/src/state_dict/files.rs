@@ -15,6 +15,21 @@ const INDEX: &str = ".safetensors.index.json";
 /// An index of more bytes is none.
 const INDEX_BYTES_MAX: u64 = 256 << 20;
 
+/// What to say of a file that is no safetensors file. PyTorch's own files are archives or pickles.
+fn not_valid(path: &Path, bytes: &[u8]) -> String {
+    let of_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80]);
+    let path = path.display();
+    match of_torch {
+        true => format!(
+            "{path} is written by torch.save, which only Python can read; write its state dict as \
+             safetensors: `from safetensors.torch import save_file; \
+             save_file(torch.load(\"{path}\", map_location=\"cpu\"), \"model.safetensors\")` (of a \
+             checkpoint that holds more, the part that is the state dict)"
+        ),
+        false => format!("{path} is not a valid safetensors file"),
+    }
+}
+
 /// Tensors by name, in one file or in shards.
 pub(super) struct Dict {
     /// As it was given, for messages.
@@ -98,7 +113,7 @@ impl Dict {
 
     fn add(&mut self, path: &Path, name: String) -> Result<()> {
         let map = mapped(path).with_context(|| path.display().to_string())?;
-        let invalid = || format!("{} is not a valid safetensors file", path.display());
+        let invalid = || not_valid(path, &map);
         let (_, header) = SafeTensors::read_metadata(&map).with_context(invalid)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let file = SafeTensors::deserialize(&map).with_context(invalid)?;

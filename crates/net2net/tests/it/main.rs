@@ -8,6 +8,7 @@ mod quantized;
 
 mod exploring;
 mod growing;
+mod lengths;
 mod shards;
 mod state;
 

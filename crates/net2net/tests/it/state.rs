@@ -269,6 +269,8 @@ fn files_that_do_not_belong_to_the_model_are_told_apart() {
     write(&folder.join("other.safetensors"), &other);
     other.insert("a.weight".to_owned(), (vec![2, 4], vec![0.0; 8]));
     write(&folder.join("shape.safetensors"), &other);
+    std::fs::write(folder.join("weights.th"), b"\x80\x02}q\x00.").unwrap();
+    std::fs::write(folder.join("weights.pt"), b"PK\x03\x04").unwrap();
     let grow = "grow model.onnx --wider 2 -o big.onnx";
     for (flag, file, said) in [
         (
@@ -281,6 +283,8 @@ fn files_that_do_not_belong_to_the_model_are_told_apart() {
             "shape.safetensors",
             "is it the same network?",
         ),
+        ("--state-dict", "weights.th", "save_file"),
+        ("--state-dict", "weights.pt", "save_file"),
         ("--optimizer", "other.safetensors", "holds no moments"),
         ("--optimizer", "nothing.safetensors", "nothing.safetensors"),
     ] {

@@ -79,6 +79,7 @@ fn origin(comparison: &Comparison, run: &RunRecord) -> String {
             let plan = escape(&plan);
             let file = match run.kind {
                 Kind::Net2netPaper => "paper.json",
+                Kind::Net2netStages => "stage1/plan.json",
                 _ => "plan.json",
             };
             let what = match run.kind {

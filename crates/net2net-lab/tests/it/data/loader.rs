@@ -14,6 +14,7 @@ const ALL: Augmentation = Augmentation {
     crop_padding: 1,
     flip: true,
     cutout: 2,
+    mixup: 0.0,
 };
 
 /// A loader of 50 samples in batches of 8.

@@ -26,6 +26,7 @@ const ALL: Augmentation = Augmentation {
     crop_padding: 2,
     flip: true,
     cutout: 6,
+    mixup: 0.2,
 };
 
 /// Forty training images of 120×100 and more, in two classes.

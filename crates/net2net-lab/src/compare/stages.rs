@@ -1,0 +1,193 @@
+//! Growth in several steps: the student widens a part of the way, trains on, and widens again.
+
+use std::collections::BTreeMap;
+
+use net2net_core::io::Checkpoint;
+use net2net_core::plan::{Plan, Step};
+use net2net_core::request::{Request, Target};
+
+use super::baseline::Stages;
+use super::error::CompareError;
+use super::runner::{Runner, Trained, make_folder};
+use super::student::Grown;
+use crate::report::Kind;
+use crate::train::{Cost, Job, MODEL_FILE, Recipe, Schedule, incoming_copies};
+
+/// A space's size in the teacher and in the student.
+type Sizes = BTreeMap<String, (usize, usize)>;
+
+impl Runner<'_> {
+    /// Trains all stages but the last, and makes a job the last one; false if interrupted.
+    ///
+    /// Each stage has the same part of the student's epochs, and widens by the same factor. The rate
+    /// stays at its peak until the last stage, whose schedule is the student's; what is no width is
+    /// put in with the last stage.
+    pub(super) fn in_stages(
+        &mut self,
+        grown: &Grown<'_>,
+        settings: Stages,
+        job: &mut Job,
+    ) -> Result<bool, CompareError> {
+        let folder = self.directory(&format!("seed{}/{}", grown.seed, grown.spec.name));
+        let whole = folder.join("plan.json");
+        let (plan, _) = self.plan(
+            grown.seed,
+            grown.spec,
+            &grown.spec.grow,
+            grown.teacher,
+            &whole,
+        )?;
+        let sizes = sizes(&plan);
+        let mut current = grown.teacher.clone();
+        for stage in 1..=settings.stages {
+            let last = stage == settings.stages;
+            let request = request(&grown.spec.grow, &sizes, stage, settings.stages);
+            if request.sizes.is_empty() && !last {
+                continue;
+            }
+            let directory = folder.join(format!("stage{stage}"));
+            make_folder(&directory)?;
+            let path = directory.join("plan.json");
+            let (plan, growth) = self.plan(grown.seed, grown.spec, &request, &current, &path)?;
+            let (weights, _) =
+                self.prove(grown.seed, grown.spec, &current, &plan, &growth, &directory)?;
+            let mut own = job.clone();
+            own.graph = growth.graph().clone();
+            own.weights = weights;
+            own.copies = incoming_copies(&growth);
+            own.optimizer = grown.student.moments.grow(&growth, &current.optimizer)?;
+            own.recipe = part(&job.recipe, stage, settings.stages);
+            if last {
+                *job = own;
+                break;
+            }
+            own.id = format!("seed{}/{}/stage{stage}", grown.seed, grown.spec.name);
+            own.directory = directory.join(Kind::Net2netStages.slug());
+            let Some(record) = self.run_aside(&own)? else {
+                return Ok(false);
+            };
+            let checkpoint = Checkpoint::read(&own.directory.join(MODEL_FILE))?;
+            current = Trained {
+                graph: checkpoint.graph,
+                weights: checkpoint.weights,
+                optimizer: checkpoint.optimizer,
+                rate: own.recipe.learning_rate,
+            };
+            if let Some(last) = record.metrics.last() {
+                job.before = Cost {
+                    steps: last.step,
+                    flops: last.flops,
+                    seconds: last.seconds,
+                };
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What each widened space becomes.
+fn sizes(plan: &Plan) -> Sizes {
+    let widened = plan.steps.iter().filter_map(|step| match step {
+        Step::Widen(widen) => {
+            let old = widen
+                .source
+                .iter()
+                .max()
+                .map_or(0, |last| *last as usize + 1);
+            Some((widen.space.clone(), (old, widen.source.len())))
+        }
+        _ => None,
+    });
+    widened.collect()
+}
+
+/// The growth of a stage: of the last one, all that is left.
+fn request(whole: &Request, sizes: &Sizes, stage: usize, stages: usize) -> Request {
+    let share = stage as f64 / stages as f64;
+    let at = |share: f64, (old, new): (usize, usize)| {
+        let factor = new as f64 / old.max(1) as f64;
+        (old as f64 * factor.powf(share)).round() as usize
+    };
+    let before = (stage - 1) as f64 / stages as f64;
+    let grows = |pair: &(usize, usize)| at(share, *pair) > at(before, *pair);
+    let growing = sizes.iter().filter(|(_, pair)| grows(pair));
+    let sizes = growing
+        .map(|(space, pair)| (space.clone(), at(share, *pair)))
+        .collect();
+    let last = Request {
+        widen: None,
+        target: None::<Target>,
+        round_to: None,
+        sizes,
+        ..whole.clone()
+    };
+    match stage == stages {
+        true => last,
+        false => Request {
+            deepen: Vec::new(),
+            on_top: Vec::new(),
+            pairs: None,
+            depth: None,
+            copy: Vec::new(),
+            branch: Vec::new(),
+            enlarge: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            features: BTreeMap::new(),
+            kernel: None,
+            ..last
+        },
+    }
+}
+
+/// A stage's part of a recipe.
+fn part(whole: &Recipe, stage: usize, stages: usize) -> Recipe {
+    let epochs = whole.epochs / stages as f64;
+    let warmup_epochs = match stage {
+        1 => whole.warmup_epochs.min(epochs),
+        _ => 0.0,
+    };
+    let schedule = match stage == stages {
+        true => whole.schedule,
+        false => Schedule::Constant,
+    };
+    Recipe {
+        epochs,
+        warmup_epochs,
+        schedule,
+        ..whole.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_end_where_one_step_does() {
+        let sizes = Sizes::from([("a".to_owned(), (4, 16)), ("b".to_owned(), (3, 4))]);
+        let whole: Request = Request {
+            deepen: vec!["*".to_owned()],
+            ..serde_json::from_str(r#"{ "widen": 4.0 }"#).unwrap()
+        };
+        let stages: Vec<Request> = (1..=2).map(|k| request(&whole, &sizes, k, 2)).collect();
+        let of = |stage: usize, space: &str| stages[stage].sizes.get(space).copied();
+        assert_eq!((of(0, "a"), of(1, "a")), (Some(8), Some(16)));
+        // 3 · √(4/3) is 3.46: it stays for now.
+        assert_eq!((of(0, "b"), of(1, "b")), (None, Some(4)));
+        assert!(stages[0].deepen.is_empty() && !stages[1].deepen.is_empty());
+        assert!(stages.iter().all(|stage| stage.widen.is_none()));
+    }
+
+    #[test]
+    fn the_rate_falls_in_the_last_stage_alone() {
+        let whole: Recipe = serde_json::from_str(
+            r#"{ "epochs": 6.0, "learning_rate": 0.1, "warmup_epochs": 1.0, "schedule": { "kind": "linear" } }"#,
+        )
+        .unwrap();
+        let parts: Vec<Recipe> = (1..=3).map(|stage| part(&whole, stage, 3)).collect();
+        assert!(parts.iter().all(|part| part.epochs == 2.0));
+        assert_eq!(parts[0].schedule, Schedule::Constant);
+        assert_eq!(parts[2].schedule, whole.schedule);
+        assert_eq!((parts[0].warmup_epochs, parts[1].warmup_epochs), (1.0, 0.0));
+    }
+}

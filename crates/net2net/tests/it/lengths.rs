@@ -1,0 +1,82 @@
+//! What a model leaves open has one length in a proof, and others in use.
+
+use std::path::Path;
+
+use net2net_onnx::proto::{Dimension, GraphProto, TensorProto, ValueInfoProto};
+
+use super::growing::{done, fails, node, save, tensor, value};
+
+/// Adds an axis of any length to a value `[N, size]`.
+fn of_any_length(mut info: ValueInfoProto) -> ValueInfoProto {
+    let open = Dimension {
+        dim_param: Some("time".to_owned()),
+        ..Dimension::default()
+    };
+    let stated = info.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+    stated.shape.as_mut().unwrap().dim.insert(1, open);
+    info
+}
+
+fn whole(name: &str, numbers: &[i64]) -> TensorProto {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: vec![numbers.len() as i64],
+        data_type: Some(7),
+        raw_data: Some(bytes.into()),
+        ..TensorProto::default()
+    }
+}
+
+/// A network that leaves out steps from `end` on.
+fn write(path: &Path, end: i64) {
+    let graph = GraphProto {
+        name: Some("steps".to_owned()),
+        input: vec![of_any_length(value("x", Some(5)))],
+        output: vec![value("y", None)],
+        initializer: vec![
+            tensor("a.weight", &[5, 8], 1),
+            tensor("b.weight", &[8, 3], 1),
+            whole("starts", &[0]),
+            whole("ends", &[end]),
+            whole("axes", &[1]),
+        ],
+        node: vec![
+            node("MatMul", &["x", "a.weight"], "a"),
+            node("Relu", &["a"], "r"),
+            node("Slice", &["r", "starts", "ends", "axes"], "s"),
+            node("MatMul", &["s", "b.weight"], "y"),
+        ],
+        ..GraphProto::default()
+    };
+    save(path, graph);
+}
+
+#[test]
+fn models_that_agree_at_one_length_alone_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(&folder.join("last.onnx"), -1);
+    // The first comparison is made with 11 steps.
+    write(&folder.join("tenth.onnx"), 10);
+    fails(
+        folder,
+        "verify last.onnx tenth.onnx",
+        1,
+        &["the new model at x", "where the old one runs"],
+    );
+    let said = done(folder, "verify last.onnx last.onnx");
+    assert!(said.contains("at other lengths, x Nx23x5"), "{said}");
+}
+
+#[test]
+fn growth_is_proved_at_other_lengths() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write(&folder.join("last.onnx"), -1);
+    let said = done(folder, "grow last.onnx --wider 2 -o bigger.onnx --json");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let there = &report["evidence_at_other_lengths"][0];
+    assert_eq!(there["output"], "y");
+    assert!(there["max_rel"].as_f64().unwrap() < 1e-6);
+}
