@@ -17,6 +17,7 @@ use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::OutputEvidence;
 use net2net_kernels::Context;
 use serde_json::json;
+use wildmatch::WildMatch;
 
 use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
@@ -421,6 +422,34 @@ fn numbered(
             )
         })?;
         all.extend(names.iter().map(|name| (name.clone(), number)));
+    }
+    match unnamed {
+        None => Ok(all),
+        Some((own, what)) => known(all, own, what),
+    }
+}
+
+/// The inputs or outputs that patterns name, of those of the model that may have more.
+fn known(
+    patterns: BTreeMap<String, usize>,
+    own: &[String],
+    what: &str,
+) -> Result<BTreeMap<String, usize>> {
+    let mut all = BTreeMap::new();
+    for (pattern, number) in patterns {
+        let matcher = WildMatch::new(&pattern);
+        let mut found = own.iter().filter(|name| matcher.matches(name)).peekable();
+        if found.peek().is_none() {
+            bail!(
+                "`{pattern}` is no {what} of the model that can have more: {}, but for those that are at \
+                 a node that is not understood",
+                match own {
+                    [] => format!("it has no {what}s"),
+                    own => format!("it has {}", own.join(", ")),
+                }
+            );
+        }
+        all.extend(found.map(|name| (name.clone(), number)));
     }
     Ok(all)
 }

@@ -7,6 +7,7 @@ use net2net_core::graph::{Extent, Graph};
 use net2net_core::verify::{OutputEvidence, compare_with};
 use net2net_core::weights::Widened;
 use net2net_kernels::Context;
+use net2net_onnx::Imported;
 
 use crate::model::Model;
 
@@ -33,14 +34,28 @@ impl Lengths {
     ///
     /// Where the old one runs and the new one does not, that is an error.
     pub(crate) fn of(old: &Model, new: &Model, threads: usize, seed: u64) -> Result<Lengths> {
+        let mut unknown = None;
+        for which in 0..Imported::OTHER_LENGTHS {
+            match Lengths::at(old, new, which, threads, seed)? {
+                Lengths::Unknown(why) => unknown = unknown.or(Some(why)),
+                known => return Ok(known),
+            }
+        }
+        Ok(unknown.map_or(Lengths::Fixed, Lengths::Unknown))
+    }
+
+    fn at(old: &Model, new: &Model, which: usize, threads: usize, seed: u64) -> Result<Lengths> {
         let unknown = |error: anyhow::Error| Ok(Lengths::Unknown(format!("{error:#}")));
-        let before = match old.at_other_lengths() {
+        let before = match old.at_other_lengths(which) {
             Ok(Some(before)) => before,
             Ok(None) => return Ok(Lengths::Fixed),
             Err(error) => return unknown(error),
         };
         let graph = before.graph();
-        let inputs = before.inputs(SAMPLES, seed)?;
+        let inputs = match before.inputs(SAMPLES, seed) {
+            Ok(inputs) => inputs,
+            Err(error) => return unknown(error),
+        };
         let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
         let mut cx = Context::<f64>::new(threads)?;
         let source = before.source();
@@ -54,7 +69,7 @@ impl Lengths {
         }
         let what = in_words(graph);
         let there = || format!("the new model at {what}, where the old one runs");
-        let Some(after) = new.at_other_lengths().with_context(there)? else {
+        let Some(after) = new.at_other_lengths(which).with_context(there)? else {
             bail!("the new model fixes lengths that the old one leaves open ({what})");
         };
         let source = after.source();

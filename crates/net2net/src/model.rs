@@ -278,7 +278,8 @@ impl Model {
         feeds.any(|(name, feed)| name == input && *feed == Feed::Island)
     }
 
-    /// The graph's outputs that are the model's own, not what flows into nodes that are not understood.
+    /// The graph's outputs that are the model's own alone: not made by nodes that are not understood, nor
+    /// read by them.
     pub(crate) fn own_outputs(&self) -> Vec<String> {
         let outputs = self
             .graph
@@ -289,30 +290,37 @@ impl Model {
             Origin::Onnx(parts) => {
                 let stated = &parts.0.graph().output;
                 stated.iter().any(|output| output.name() == name.as_str())
+                    && !parts.1.read_outside.contains(*name)
+                    && !self.is_made_beside(name)
             }
             Origin::Checkpoint(_) => true,
         };
         outputs.filter(own).cloned().collect()
     }
 
-    /// The graph's inputs that are fed, not made by nodes that are not understood.
+    /// The graph's inputs that are fed: not made by nodes that are not understood, nor read by them.
     pub(crate) fn own_inputs(&self) -> Vec<String> {
         let inputs = self
             .graph
             .inputs()
             .iter()
             .map(|id| &self.graph.get(*id).name);
-        let fed = inputs.filter(|name| !self.is_made_beside(name));
+        let read_outside = |name: &String| match &self.origin {
+            Origin::Onnx(parts) => parts.1.read_outside.contains(name),
+            Origin::Checkpoint(_) => false,
+        };
+        let fed = inputs.filter(|name| !self.is_made_beside(name) && !read_outside(name));
         fed.cloned().collect()
     }
 
-    /// The model with other lengths of what its file leaves open, if that is more than the batch.
-    pub(crate) fn at_other_lengths(&self) -> Result<Option<Reread<'_>>> {
+    /// The model with other lengths of what its file leaves open, if that is more than the batch; `which`
+    /// is below [`Imported::OTHER_LENGTHS`].
+    pub(crate) fn at_other_lengths(&self, which: usize) -> Result<Option<Reread<'_>>> {
         let Origin::Onnx(parts) = &self.origin else {
             return Ok(None);
         };
         let (document, imported) = (&parts.0, &parts.1);
-        let other = imported.at_other_lengths(document)?;
+        let other = imported.at_other_lengths(document, which)?;
         Ok(other.map(|imported| Reread { document, imported }))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use net2net_core::dims::Spaces;
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::{Plan, Step};
 use net2net_core::request::{Request, Target};
@@ -37,11 +38,16 @@ impl Runner<'_> {
             grown.teacher,
             &whole,
         )?;
-        let sizes = sizes(&plan);
+        let all = sizes(&plan);
+        // Spaces of inserted layers are there with the last stage.
+        let spaces = Spaces::infer(&grown.teacher.graph);
+        let mut own = all.clone();
+        own.retain(|space, _| spaces.find(space).is_ok());
         let mut current = grown.teacher.clone();
         for stage in 1..=settings.stages {
             let last = stage == settings.stages;
-            let request = request(&grown.spec.grow, &sizes, stage, settings.stages);
+            let sizes = if last { &all } else { &own };
+            let request = request(&grown.spec.grow, sizes, stage, settings.stages);
             if request.sizes.is_empty() && !last {
                 continue;
             }
@@ -51,27 +57,27 @@ impl Runner<'_> {
             let (plan, growth) = self.plan(grown.seed, grown.spec, &request, &current, &path)?;
             let (weights, _) =
                 self.prove(grown.seed, grown.spec, &current, &plan, &growth, &directory)?;
-            let mut own = job.clone();
-            own.graph = growth.graph().clone();
-            own.weights = weights;
-            own.copies = incoming_copies(&growth);
-            own.optimizer = grown.student.moments.grow(&growth, &current.optimizer)?;
-            own.recipe = part(&job.recipe, stage, settings.stages);
+            let mut next = job.clone();
+            next.graph = growth.graph().clone();
+            next.weights = weights;
+            next.copies = incoming_copies(&growth);
+            next.optimizer = grown.student.moments.grow(&growth, &current.optimizer)?;
+            next.recipe = part(&job.recipe, stage, settings.stages);
             if last {
-                *job = own;
+                *job = next;
                 break;
             }
-            own.id = format!("seed{}/{}/stage{stage}", grown.seed, grown.spec.name);
-            own.directory = directory.join(Kind::Net2netStages.slug());
-            let Some(record) = self.run_aside(&own)? else {
+            next.id = format!("seed{}/{}/stage{stage}", grown.seed, grown.spec.name);
+            next.directory = directory.join(Kind::Net2netStages.slug());
+            let Some(record) = self.run_aside(&next)? else {
                 return Ok(false);
             };
-            let checkpoint = Checkpoint::read(&own.directory.join(MODEL_FILE))?;
+            let checkpoint = Checkpoint::read(&next.directory.join(MODEL_FILE))?;
             current = Trained {
                 graph: checkpoint.graph,
                 weights: checkpoint.weights,
                 optimizer: checkpoint.optimizer,
-                rate: own.recipe.learning_rate,
+                rate: next.recipe.learning_rate,
             };
             if let Some(last) = record.metrics.last() {
                 job.before = Cost {

@@ -42,15 +42,18 @@ pub(super) fn read_again(
     }
     let shared = super::copies::shared(imported, growth);
     let gone = |name: &str| pinned.numbers.contains(name) || shared.contains(name);
-    match difference(&again.graph, growth.graph(), gone) {
+    // A node that is no longer understood is a difference too: what flows into it became an output.
+    let new = |node: &&Opaque| !imported.opaque.contains(node);
+    let lost = again.opaque.iter().find(new);
+    let differs = difference(&again.graph, growth.graph(), gone);
+    let differs = differs.or_else(|| Some((lost?.node.clone(), lost?.why.clone())));
+    match differs {
         None => Ok(None),
         Some(_) if !pinned.shapes => {
             more.shapes = true;
             Ok(Some(more))
         }
         Some((name, why)) => {
-            let new = |node: &&Opaque| !imported.opaque.contains(node);
-            let lost = again.opaque.iter().find(new);
             let why = lost.map_or(why, |node| {
                 format!(
                     "a shape that the model computes does not follow this growth (at `{}`: {}); \

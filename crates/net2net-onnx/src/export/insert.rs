@@ -25,6 +25,7 @@ impl Writer<'_> {
             let name = |id: &net2net_core::graph::ValueId| graph.get(*id).name.clone();
             let inputs: Vec<String> = graph.at(id).inputs.iter().map(name).collect();
             let outputs: Vec<String> = graph.at(id).outputs.iter().map(name).collect();
+            self.check_types(id)?;
             let made = match self.copied_node(id, &by_name)? {
                 Some(copy) => self.before.drain(..).chain(copy).collect(),
                 None => self.onnx(&graph.at(id).op, inputs.clone(), outputs.clone())?,
@@ -63,7 +64,8 @@ impl Writer<'_> {
             for bound in ["min", "max"] {
                 inputs.push(match attributes.remove(bound) {
                     Some(Attribute::Float(x)) => {
-                        self.scalar(&format!("{}.{bound}", outputs[0]), x)?
+                        let kind = self.type_at(&outputs[0]);
+                        self.scalar(&format!("{}.{bound}", outputs[0]), kind, x)?
                     }
                     _ => String::new(),
                 });
@@ -110,7 +112,7 @@ impl Writer<'_> {
         let units = shape.and_then(|sizes| sizes.last().copied()).unwrap_or(1);
         let name = self.fresh(&format!("{output}.shift"));
         let template = crate::proto::TensorProto {
-            data_type: Some(self.element_type()),
+            data_type: Some(self.type_at(output)),
             name: Some(name.clone()),
             ..Default::default()
         };
@@ -120,11 +122,18 @@ impl Writer<'_> {
         Ok(name)
     }
 
+    /// The type of the real numbers of a value of the grown graph.
+    fn type_at(&self, name: &str) -> i32 {
+        let id = self.growth.graph().lookup(name);
+        let known = id.and_then(|id| self.type_of(id));
+        known.unwrap_or_else(|| self.element_type())
+    }
+
     /// A new initialiser of one number.
-    fn scalar(&mut self, name: &str, x: f64) -> Result<String, OnnxError> {
+    fn scalar(&mut self, name: &str, kind: i32, x: f64) -> Result<String, OnnxError> {
         let name = self.fresh(name);
         let template = crate::proto::TensorProto {
-            data_type: Some(self.element_type()),
+            data_type: Some(kind),
             name: Some(name.clone()),
             ..Default::default()
         };

@@ -19,7 +19,10 @@ use net2net_kernels::Real;
 use crate::document::{Document, Unmade};
 use crate::error::OnnxError;
 use crate::import::{Imported, Link, Place};
-use crate::proto::{Dimension, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::proto::{
+    Dimension, GraphProto, NodeProto, TensorProto, TensorShapeProto, TensorType, TypeProto,
+    ValueInfoProto,
+};
 use crate::source::{FileSource, GrownMaker};
 use crate::tensor;
 use again::{Pinned, read_again};
@@ -188,6 +191,8 @@ impl<'a> Writer<'a> {
         self.parameters(weights)?;
         let source = self.document.graph();
         let mut placed: Vec<(usize, NodeProto)> = Vec::with_capacity(source.node.len());
+        let mut names: HashSet<String> =
+            source.node.iter().filter_map(|n| n.name.clone()).collect();
         let mut position: HashMap<String, usize> = HashMap::new();
         let mut old_nodes: HashSet<NodeId> = HashSet::new();
         for (index, node) in source.node.iter().enumerate() {
@@ -198,18 +203,22 @@ impl<'a> Writer<'a> {
             for output in &node.output {
                 position.insert(output.clone(), index);
             }
-            placed.extend(self.before.drain(..).map(|new| (index, new)));
+            for new in self.before.drain(..) {
+                placed.push((index, with_own_name(new, &mut names)));
+            }
             placed.push((index, node));
         }
         for (at, node) in self.new_nodes(&old_nodes, &mut position)? {
-            placed.push((at, node));
+            placed.push((at, with_own_name(node, &mut names)));
         }
         // Stable: new nodes follow what they read, in their own order.
         placed.sort_by_key(|(at, _)| *at);
         let mut model = self.document.model.clone();
         let graph = model.graph.get_or_insert_default();
         graph.node = placed.into_iter().map(|(_, node)| node).collect();
-        self.replace_tensors(graph);
+        // Until then an initialiser was the value of an input.
+        let are_inputs = model.ir_version.is_some_and(|version| version < 4);
+        self.replace_tensors(graph, are_inputs);
         self.restate(graph);
         let mut external = self.document.external.clone();
         if let Numbers::Later(_, unmade) = weights {
@@ -303,14 +312,55 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// What a new tensor begins as: of the type of the one that it is a copy of, if it is one.
+    /// What a new tensor begins as: of the type of the one that it is a copy of, if it is one, or of what
+    /// its reader reads.
     pub(super) fn template(&self, name: &str) -> TensorProto {
         let of = self.copied_from(name);
         let of = of.and_then(|of| of.tensor(self.document).ok().flatten());
+        let kind = of.map(TensorProto::data_type).or_else(|| {
+            let graph = self.growth.graph();
+            let id = graph.lookup(name)?;
+            let mut nodes = graph.nodes().iter();
+            let reader = nodes.find(|node| node.inputs.contains(&id))?;
+            self.type_of(*reader.inputs.first()?)
+        });
         TensorProto {
-            data_type: Some(of.map_or_else(|| self.element_type(), TensorProto::data_type)),
+            data_type: Some(kind.unwrap_or_else(|| self.element_type())),
             name: Some(name.to_owned()),
             ..TensorProto::default()
+        }
+    }
+
+    /// The type of the real numbers of a value: that of the document, or of what a new value is made of.
+    fn type_of(&self, mut value: ValueId) -> Option<i32> {
+        let graph = self.growth.graph();
+        loop {
+            let name = &graph.get(value).name;
+            if let Some(known) = self.imported.types.get(name) {
+                return Some(*known);
+            }
+            // Inputs were made before, so that this ends.
+            let node = graph.at(graph.producer(value)?);
+            value = *node.inputs.first()?;
+        }
+    }
+
+    /// Refuses a new node that would read numbers of two types: a file keeps them apart, and the graph
+    /// does not.
+    fn check_types(&self, node: NodeId) -> Result<(), OnnxError> {
+        let graph = self.growth.graph();
+        let inputs = graph.at(node).inputs.iter();
+        let read = inputs.filter(|id| !graph.is_parameter(**id));
+        let mut types: Vec<i32> = read.filter_map(|id| self.type_of(*id)).collect();
+        types.dedup();
+        match types.len() {
+            0 | 1 => Ok(()),
+            _ => Err(OnnxError::Export {
+                name: graph.node_name(node).to_owned(),
+                why: "it would read numbers of two precisions, since the model changes the precision \
+                      there; insert it elsewhere, or export the model in one precision"
+                    .to_owned(),
+            }),
         }
     }
 
@@ -358,7 +408,7 @@ impl<'a> Writer<'a> {
                     reads.for_each(|input| input.clone_from(to));
                 }
             }
-            let follows = self.pinned.shapes && self.must_state(before, after);
+            let follows = self.pinned.shapes && self.must_state(before);
             if name == first && (follows || old.at(before).op != new.at(after).op) {
                 self.patch(&mut node, before, after)?;
             }
@@ -413,15 +463,17 @@ impl<'a> Writer<'a> {
     }
 
     /// Puts grown and new tensors into the graph.
-    fn replace_tensors(&mut self, graph: &mut GraphProto) {
+    fn replace_tensors(&mut self, graph: &mut GraphProto, are_inputs: bool) {
         for tensor in &mut graph.initializer {
             if let Some(new) = self.tensors.remove(tensor.name()) {
                 *tensor = new;
             }
         }
-        graph
-            .initializer
-            .extend(std::mem::take(&mut self.tensors).into_values());
+        let new = std::mem::take(&mut self.tensors);
+        if are_inputs {
+            graph.input.extend(new.values().map(as_input));
+        }
+        graph.initializer.extend(new.into_values());
         // The order of nodes has changed, but not their outputs.
         let source = self.document.graph();
         let mut constants: HashMap<&str, TensorProto> = std::mem::take(&mut self.constants)
@@ -468,6 +520,36 @@ impl<'a> Writer<'a> {
         graph
             .value_info
             .retain(|info| !turned.contains(info.name()));
+    }
+}
+
+/// Gives a new node a name that no other node has.
+fn with_own_name(mut node: NodeProto, names: &mut HashSet<String>) -> NodeProto {
+    let wanted = node.name().to_owned();
+    let mut number = 1;
+    while !names.insert(node.name().to_owned()) {
+        number += 1;
+        node.name = Some(format!("{wanted}.{number}"));
+    }
+    node
+}
+
+/// The input that an initialiser is the value of.
+fn as_input(tensor: &TensorProto) -> ValueInfoProto {
+    let dim = tensor.dims.iter().map(|size| Dimension {
+        dim_value: Some(*size),
+        ..Dimension::default()
+    });
+    ValueInfoProto {
+        name: tensor.name.clone(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(TensorType {
+                elem_type: tensor.data_type,
+                shape: Some(TensorShapeProto { dim: dim.collect() }),
+            }),
+            ..TypeProto::default()
+        }),
+        ..ValueInfoProto::default()
     }
 }
 

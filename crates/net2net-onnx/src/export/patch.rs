@@ -23,7 +23,7 @@ impl<'a> Writer<'a> {
         let (old_node, new_node) = (old.at(before), new.at(after));
         let attributes = new_node.op.write();
         let earlier = old_node.op.write();
-        let all = self.pinned.shapes && self.must_state(before, after);
+        let all = self.pinned.shapes && self.must_state(before);
         let changed: Vec<(String, Attribute)> = attributes
             .iter()
             .filter(|(name, value)| all || earlier.get(name) != Some(value))
@@ -31,6 +31,7 @@ impl<'a> Writer<'a> {
             .collect();
         let [input, output] = [new_node.inputs[0], new_node.outputs[0]].map(|id| new.get(id));
         for (name, value) in changed {
+            let stays = earlier.get(&name) == Some(&value);
             match (node.op_type().to_owned().as_str(), name.as_str()) {
                 // These follow their input by themselves.
                 ("Squeeze" | "Unsqueeze" | "Flatten", _) => {}
@@ -40,6 +41,9 @@ impl<'a> Writer<'a> {
                 ("Slice", _) if self.is_open(&input.name, attributes.get("axes")) => {}
                 // A lookup that was in order: its positions would have to be computed anew.
                 ("Gather", "sizes") => {
+                    if !self.is_longer(node, old_node, new_node) {
+                        continue;
+                    }
                     let free = [&input.name, &output.name].map(|name| self.free_axes(name));
                     let Some(target) = reshaped(&input.shape, &output.shape, None, free) else {
                         continue;
@@ -51,7 +55,7 @@ impl<'a> Writer<'a> {
                 }
                 ("Reshape", _) => {
                     let given = self.constant_input(node, 1)?;
-                    if given.is_none() && !self.pinned.shapes {
+                    if given.is_none() && !self.pinned.shapes || given.is_some() && stays {
                         continue;
                     }
                     let free = [&input.name, &output.name].map(|name| self.free_axes(name));
@@ -66,7 +70,8 @@ impl<'a> Writer<'a> {
                     self.set(node, "shape", 1, &target)?;
                 }
                 ("Expand", _) => {
-                    if self.constant_input(node, 1)?.is_none() && !self.pinned.shapes {
+                    let given = self.constant_input(node, 1)?;
+                    if given.is_none() && !self.pinned.shapes || given.is_some() && stays {
                         continue;
                     }
                     // A constant cannot say how often a batch is repeated.
@@ -143,7 +148,10 @@ impl<'a> Writer<'a> {
         let free = self.free_axes(&output.name);
         let sizes = was.extents().iter().zip(output.shape.extents()).enumerate();
         sizes
-            .filter(|(axis, (old, new))| old != new && !free.contains_key(axis))
+            // What stays may be computed from what has grown.
+            .filter(|(axis, (old, new))| {
+                (old != new || self.pinned.shapes) && !free.contains_key(axis)
+            })
             .filter_map(|(axis, (_, new))| Some((axis, new.fixed()? as i64)))
             .collect()
     }
@@ -175,17 +183,26 @@ impl<'a> Writer<'a> {
         node.input[1] = shape;
     }
 
-    /// Whether a node reads numbers that it computes from the sizes of what has grown.
-    pub(super) fn must_state(&self, before: NodeId, after: NodeId) -> bool {
-        let (old, new) = (
-            self.imported.graph.at(before),
-            self.growth.graph().at(after),
-        );
-        let shape = |graph: &Graph, node: &Node| graph.get(node.inputs[0]).shape.clone();
+    /// Whether a node may read numbers that the model computes from the sizes of what has grown: those
+    /// of anything, not of its own input alone.
+    pub(super) fn must_state(&self, before: NodeId) -> bool {
         matches!(
-            old.op,
+            self.imported.graph.at(before).op,
             Op::Reshape(_) | Op::Expand(_) | Op::Slice(_) | Op::Split(_)
-        ) && shape(&self.imported.graph, old) != shape(self.growth.graph(), new)
+        )
+    }
+
+    /// Whether the axis along which a lookup takes positions has grown.
+    fn is_longer(&self, node: &NodeProto, old: &Node, new: &Node) -> bool {
+        let axis = node.attribute.iter().find(|a| a.name() == "axis");
+        let axis = axis.map_or(0, |axis| axis.i());
+        let size = |graph: &Graph, node: &Node| {
+            let shape = &graph.get(node.inputs[0]).shape;
+            let axis =
+                usize::try_from(axis).unwrap_or(shape.rank().wrapping_add_signed(axis as isize));
+            shape.get(axis)
+        };
+        size(&self.imported.graph, old) != size(self.growth.graph(), new)
     }
 
     /// The axes of a value that follow what the document leaves open, although they are fixed, and

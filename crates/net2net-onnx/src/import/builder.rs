@@ -50,6 +50,7 @@ pub(super) struct Builder<'a> {
     /// What is left of [`MAX_FOLDED`].
     pub(super) foldable: usize,
     pub(super) opaque: Vec<Opaque>,
+    pub(super) read_outside: BTreeSet<String>,
     internal: BTreeSet<String>,
     /// All names of the document.
     taken: HashSet<&'a str>,
@@ -66,8 +67,8 @@ pub(super) struct Reading {
     pub(super) batch: Extent,
     /// Whether a lookup of all elements in their order is a reshape.
     pub(super) lookups: bool,
-    /// Whether open axes other than the batch have their second size.
-    pub(super) second: bool,
+    /// Which sizes open axes other than the batch have: 0 for the first ones.
+    pub(super) lengths: usize,
 }
 
 pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, OnnxError> {
@@ -113,6 +114,8 @@ pub(super) fn build(document: &Document, reading: Reading) -> Result<Imported, O
         internal: builder.internal,
         open: builder.open.has_sizes(),
         free_axes: BTreeMap::new(),
+        types: super::real_types(&builder.values, &builder.dtypes),
+        read_outside: builder.read_outside,
         reading,
     })
 }
@@ -165,7 +168,7 @@ impl<'a> Builder<'a> {
             readers,
             stated,
             dtypes,
-            open: Open::new(reading.batch, reading.second),
+            open: Open::new(reading.batch, reading.lengths),
             parameters: BTreeMap::new(),
             feeds: Vec::new(),
             from_input: HashMap::new(),
@@ -173,6 +176,7 @@ impl<'a> Builder<'a> {
             is_output: HashSet::new(),
             foldable: MAX_FOLDED,
             opaque: Vec::new(),
+            read_outside: BTreeSet::new(),
             internal: BTreeSet::new(),
             taken,
             results: source.output.iter().map(|output| output.name()).collect(),

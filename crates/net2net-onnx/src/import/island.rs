@@ -4,10 +4,38 @@ use std::collections::HashSet;
 
 use super::builder::Builder;
 use super::quantized::{self, is_quantized};
-use super::{Feed, Opaque};
+use super::{Feed, Opaque, adapt};
 use crate::document::node_name;
 use crate::error::OnnxError;
 use crate::proto::NodeProto;
+
+/// Operators that are not understood, and whose first output has the shape of their first input.
+const KEEPING: [&str; 24] = [
+    "Acos",
+    "Acosh",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Bernoulli",
+    "Celu",
+    "Cosh",
+    "CumProd",
+    "CumSum",
+    "Hardmax",
+    "MeanVarianceNormalization",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "ReverseSequence",
+    "Scatter",
+    "ScatterElements",
+    "ScatterND",
+    "Shrink",
+    "Sinh",
+    "Tan",
+    "ThresholdedRelu",
+    "Trilu",
+];
 
 impl<'a> Builder<'a> {
     /// Leaves a node outside of the graph.
@@ -34,6 +62,7 @@ impl<'a> Builder<'a> {
             }
             if let Ok(id) = self.value(name) {
                 self.add_output(id);
+                self.read_outside.insert(name.to_owned());
             }
         }
         let reads = |name: &String| self.quantized.contains_key(name.as_str());
@@ -45,6 +74,11 @@ impl<'a> Builder<'a> {
             let stated = self.stated.get(output.as_str()).copied();
             let mut shape = stated.and_then(|stated| self.open.value(stated));
             let mut real = matches!(self.dtypes.get(output.as_str()), Some(1 | 10 | 11 | 16));
+            if shape.is_none() && index == 0 && KEEPING.contains(&node.op_type()) {
+                shape = self.shape(node, 0).ok();
+                real =
+                    adapt::result_type(self, node).is_none_or(|id| matches!(id, 1 | 10 | 11 | 16));
+            }
             if quantized {
                 let made = quantized::made(self, node, index);
                 real |= made.as_ref().is_some_and(|(_, real)| *real);

@@ -16,9 +16,9 @@ mod quantized;
 mod recurrent;
 mod shapes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use net2net_core::graph::{Extent, Graph, Shape, Value};
+use net2net_core::graph::{Extent, Graph, Shape, Value, ValueId};
 use net2net_core::weights::{Tensor, Weights};
 use net2net_kernels::{Real, memory};
 
@@ -57,6 +57,10 @@ pub struct Imported {
     /// The axes of each value whose sizes follow something that the document leaves open and the
     /// graph does not, and their sizes in another reading.
     pub free_axes: BTreeMap<String, BTreeMap<usize, usize>>,
+    /// ONNX's number of the type of real numbers that each value of the document is made of.
+    pub types: BTreeMap<String, i32>,
+    /// Values that nodes read that are not understood.
+    pub read_outside: BTreeSet<String>,
     reading: Reading,
 }
 
@@ -148,18 +152,14 @@ impl Imported {
     /// Reads a document with a free batch. What follows other open axes is found by reading it
     /// with other sizes of them.
     fn free(document: &Document) -> Result<Imported, OnnxError> {
-        let read = |second| {
-            let (batch, lookups) = (Extent::Batch, true);
-            let reading = Reading {
-                batch,
-                lookups,
-                second,
-            };
-            builder::build(document, reading)
+        let first = Reading {
+            batch: Extent::Batch,
+            lookups: true,
+            lengths: 0,
         };
-        let mut one = read(false)?;
+        let mut one = builder::build(document, first)?;
         if one.open
-            && let Ok(two) = read(true)
+            && let Some(two) = one.another(document, Extent::Batch, true)
         {
             one.free_axes = following(&one.graph, &two.graph);
         }
@@ -169,50 +169,74 @@ impl Imported {
     /// Reads a document with one sample. What follows the batch and other open axes is found by
     /// reading it with two samples and other sizes.
     fn fixed(document: &Document) -> Result<Imported, OnnxError> {
-        let read = |samples, lookups| {
-            let reading = Reading {
-                batch: Extent::Fixed(samples),
+        let read = |lookups| {
+            let first = Reading {
+                batch: Extent::Fixed(1),
                 lookups,
-                second: samples > 1,
+                lengths: 0,
             };
-            builder::build(document, reading)
+            builder::build(document, first)
         };
-        let (mut one, mut two) = (read(1, true)?, read(2, true));
-        // What is in order by chance, with one sample alone, is a lookup after all.
-        if !two
-            .as_ref()
-            .is_ok_and(|two| same_operators(&one.graph, &two.graph))
-        {
-            (one, two) = (read(1, false)?, read(2, false));
+        let mut one = read(true)?;
+        let mut two = one.another(document, Extent::Fixed(2), false);
+        if two.is_none() {
+            // What is in order by chance, with one sample alone, is a lookup after all.
+            one = read(false)?;
+            two = one.another(document, Extent::Fixed(2), true);
         }
-        if let Ok(two) = two {
+        if let Some(two) = two {
             one.free_axes = following(&one.graph, &two.graph);
         }
         Ok(one)
     }
 
-    /// The same document with other lengths of what it leaves open, where that is more than the
-    /// batch of this reading: what holds of a growth must hold there too.
-    pub fn at_other_lengths(&self, document: &Document) -> Result<Option<Imported>, OnnxError> {
-        if !self.open && self.free_axes.is_empty() {
-            return Ok(None);
-        }
-        let other = |batch| {
-            let (second, lookups) = (true, self.reading.lookups);
+    /// Another reading of the document that has the same nodes, or if there is none and `any` will do,
+    /// the first that succeeds.
+    fn another(&self, document: &Document, batch: Extent, any: bool) -> Option<Imported> {
+        let others = (1..=shapes::OTHERS).filter_map(|lengths| {
+            let (lookups, batch) = (self.reading.lookups, batch);
             let reading = Reading {
                 batch,
                 lookups,
-                second,
+                lengths,
             };
-            builder::build(document, reading).map(Some)
-        };
-        match self.reading.batch {
-            // Some models read one sample only.
-            Extent::Fixed(samples) => {
-                other(Extent::Fixed(samples + 1)).or_else(|_| other(self.reading.batch))
+            builder::build(document, reading).ok()
+        });
+        let mut first = None;
+        for other in others {
+            if same_operators(&self.graph, &other.graph) {
+                return Some(other);
             }
-            Extent::Batch => other(Extent::Batch),
+            first.get_or_insert(other);
         }
+        first.filter(|_| any)
+    }
+
+    /// How many other readings there are for [`Imported::at_other_lengths`].
+    pub const OTHER_LENGTHS: usize = 2 * shapes::OTHERS;
+
+    /// The same document with other lengths of what it leaves open, where that is more than the
+    /// batch of this reading: what holds of a growth must hold there too. `which` chooses the lengths,
+    /// since not every model takes all, and is below [`Imported::OTHER_LENGTHS`].
+    pub fn at_other_lengths(
+        &self,
+        document: &Document,
+        which: usize,
+    ) -> Result<Option<Imported>, OnnxError> {
+        if !self.open && self.free_axes.is_empty() {
+            return Ok(None);
+        }
+        let batch = match self.reading.batch {
+            // Some models read one sample only.
+            Extent::Fixed(samples) if which < shapes::OTHERS => Extent::Fixed(samples + 1),
+            batch => batch,
+        };
+        let reading = Reading {
+            batch,
+            lookups: self.reading.lookups,
+            lengths: 1 + which % shapes::OTHERS,
+        };
+        builder::build(document, reading).map(Some)
     }
 
     /// The numbers of all parameters.
@@ -294,6 +318,18 @@ fn random_input(value: &Value, feed: Feed, batch: usize, seed: u64) -> Result<Ve
         }
     }));
     Ok(numbers)
+}
+
+/// The types of those values of the document that are real numbers of the graph.
+fn real_types(
+    values: &HashMap<&str, ValueId>,
+    types: &HashMap<&str, i32>,
+) -> BTreeMap<String, i32> {
+    let known = values.keys().filter_map(|name| {
+        let id = *types.get(name)?;
+        matches!(id, 1 | 10 | 11 | 16).then(|| ((*name).to_owned(), id))
+    });
+    known.collect()
 }
 
 /// Whether two readings of a document have the same nodes.

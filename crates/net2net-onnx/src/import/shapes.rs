@@ -7,14 +7,17 @@ use net2net_core::graph::{Extent, Shape};
 use crate::fold::MAX_RANK;
 use crate::proto::{Dimension, TypeProto};
 
-/// Sizes for axes that the model leaves open, other than the batch: odd, so that they are rarely
-/// mistaken for another size of the model.
-const OPEN_SIZES: [usize; 4] = [11, 13, 17, 19];
-/// The size of open spatial axes of images.
-const OPEN_PIXELS: usize = 64;
-/// The same for a second reading, which tells what follows them.
-const OTHER_SIZES: [usize; 4] = [23, 29, 31, 37];
-const OTHER_PIXELS: usize = 96;
+/// Sizes for axes that the model leaves open, other than the batch, and that of open spatial axes of
+/// images. The first are odd, so that they are rarely mistaken for another size of the model; the others
+/// tell what follows them. Not every model takes each: tables of positions end, and images are halved.
+const SIZES: [([usize; 4], usize); 4] = [
+    ([11, 13, 17, 19], 64),
+    ([23, 29, 31, 37], 48),
+    ([7, 5, 3, 9], 96),
+    ([12, 10, 8, 6], 32),
+];
+/// How many there are beside the first.
+pub(super) const OTHERS: usize = SIZES.len() - 1;
 
 /// How open axes are read.
 #[derive(Clone, Debug)]
@@ -24,17 +27,17 @@ pub(super) struct Open {
     /// The name of the batch axis, if it has one.
     batch: Option<String>,
     sizes: HashMap<String, usize>,
-    /// Whether this is the second reading.
-    second: bool,
+    /// Which of [`SIZES`] they have.
+    lengths: usize,
 }
 
 impl Open {
-    pub(super) fn new(extent: Extent, second: bool) -> Open {
+    pub(super) fn new(extent: Extent, lengths: usize) -> Open {
         Open {
             extent,
             batch: None,
             sizes: HashMap::new(),
-            second,
+            lengths,
         }
     }
 
@@ -63,10 +66,7 @@ impl Open {
             if self.batch.as_deref() == Some(name) && !name.is_empty() {
                 return Some(self.extent);
             }
-            let (sizes, pixels) = match self.second {
-                false => (OPEN_SIZES, OPEN_PIXELS),
-                true => (OTHER_SIZES, OTHER_PIXELS),
-            };
+            let (sizes, pixels) = SIZES[self.lengths % SIZES.len()];
             let next = sizes[self.sizes.len() % sizes.len()];
             let open = if rank == 4 { pixels } else { next };
             let key = match name {

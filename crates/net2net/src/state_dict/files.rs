@@ -17,7 +17,9 @@ const INDEX_BYTES_MAX: u64 = 256 << 20;
 
 /// What to say of a file that is no safetensors file. PyTorch's own files are archives or pickles.
 fn not_valid(path: &Path, bytes: &[u8]) -> String {
-    let of_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&[0x80]);
+    // A header of safetensors may begin with the length 0x80, and then goes on with a brace.
+    let is_pickle = bytes.starts_with(&[0x80]) && bytes.get(8) != Some(&b'{');
+    let of_torch = bytes.starts_with(b"PK\x03\x04") || is_pickle;
     let path = path.display();
     match of_torch {
         true => format!(

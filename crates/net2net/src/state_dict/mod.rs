@@ -108,6 +108,7 @@ impl StateDict {
         threads: usize,
     ) -> Result<Staged> {
         let (dict, known) = (&self.dict, &self.known);
+        refuse_renamed(model, growth, dict, "", known)?;
         let mut outputs = unchanged(dict);
         grown(model, growth, dict, "", known, |name, mut output| {
             let entry = growth.kept(name).and_then(|of| dict.tensors.get(of));
@@ -208,6 +209,7 @@ pub(crate) fn stage_optimizer(
         let suffix = format!(".{moment}");
         let known = known(model, &dict, &suffix)?;
         found += known.len();
+        refuse_renamed(model, growth, &dict, &suffix, &known)?;
         grown(model, growth, &dict, &suffix, &known, |name, mut output| {
             let full = format!("{name}{suffix}");
             output.made = match dict.tensors.get(&full) {
@@ -312,18 +314,58 @@ fn known(model: &Model, dict: &Dict, suffix: &str) -> Result<BTreeSet<String>> {
                 dict.path.display()
             );
         }
-        if !matches!(
-            entry.dtype,
-            Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16
-        ) {
-            bail!(
-                "`{full}` is {:?}; only tensors of real numbers grow",
-                entry.dtype
-            );
+        // Indices and masks stay as they are.
+        if is_real(entry) {
+            known.insert(name.to_owned());
         }
-        known.insert(name.to_owned());
     }
     Ok(known)
+}
+
+fn is_real(entry: &Entry) -> bool {
+    matches!(
+        entry.dtype,
+        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16
+    )
+}
+
+/// Refuses a file that would grow by halves: a parameter that grows is not in it, and something that may
+/// be it under another name is.
+fn refuse_renamed(
+    model: &Model,
+    growth: &Growth,
+    dict: &Dict,
+    suffix: &str,
+    known: &BTreeSet<String>,
+) -> Result<()> {
+    if known.is_empty() {
+        return Ok(());
+    }
+    let count = |shape: &[usize]| shape.iter().product::<usize>();
+    let graph = &model.graph;
+    for id in graph.parameters() {
+        let value = graph.get(id);
+        let name = &value.name;
+        if known.contains(name) || growth.kept(name) == Some(name) {
+            continue;
+        }
+        let unmatched = dict.tensors.iter().filter(|(full, _)| {
+            let own = full.strip_suffix(suffix);
+            own.is_some_and(|own| !known.contains(own))
+        });
+        let size = value.shape.elements(1);
+        let renamed = |(_, entry): &(&String, &Entry)| count(&entry.shape) == size && size > 1;
+        let mut renamed = unmatched.filter(renamed);
+        if let Some((full, _)) = renamed.next() {
+            bail!(
+                "`{name}` of the model grows, and {} has no tensor of this name; `{full}` may be it. \
+                 Export the module with its names kept: torch.onnx.export(…, dynamo=False, \
+                 do_constant_folding=False)",
+                dict.path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Goes through the known parameters and the new ones, with what their tensors are to be.
