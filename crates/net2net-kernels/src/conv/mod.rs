@@ -11,10 +11,13 @@
 mod columns;
 mod dense;
 mod depthwise;
+mod direct;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tiles;
 pub mod volume;
+mod window;
 
 pub use shape::ConvShape;
 pub use volume::VolumeShape;
@@ -38,8 +41,28 @@ pub fn forward<T: Real>(
     if s.is_depthwise() {
         depthwise::forward(cx, s, x, w, bias, y);
     } else {
-        dense::forward(cx, s, x, w, bias, y, false);
+        grouped_forward(cx, s, x, w, bias, y, false);
     }
+}
+
+/// Any convolution that is not depthwise.
+fn grouped_forward<T: Real>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+    accumulate: bool,
+) {
+    if !direct::suits(s) {
+        return dense::forward(cx, s, x, w, bias, y, accumulate);
+    }
+    if let Some(bias) = bias {
+        y.chunks_exact_mut(s.out_c)
+            .for_each(|pixel| pixel.copy_from_slice(bias));
+    }
+    direct::forward(cx, s, x, w, y, accumulate || bias.is_some());
 }
 
 /// `y += x ∗ w`.
@@ -51,7 +74,7 @@ pub fn forward_add<T: Real>(cx: &mut Context<T>, s: &ConvShape, x: &[T], w: &[T]
     if s.is_depthwise() {
         depthwise::forward_add(cx, s, x, w, y);
     } else {
-        dense::forward(cx, s, x, w, None, y, true);
+        grouped_forward(cx, s, x, w, None, y, true);
     }
 }
 
@@ -73,7 +96,7 @@ pub fn backward_data<T: Real>(
     } else if let Some(turned) = s.turned() {
         let mut filter = cx.take_filter();
         dense::turn_filter(s, w, &mut filter);
-        dense::forward(cx, &turned, dy, &filter[..w.len()], None, dx, accumulate);
+        grouped_forward(cx, &turned, dy, &filter[..w.len()], None, dx, accumulate);
         cx.put_filter(filter);
     } else {
         dense::backward_data(cx, s, dy, w, dx, accumulate);
@@ -95,6 +118,8 @@ pub fn backward_weight<T: Real>(
     s.check(x, dw, dy);
     let parts = if s.is_depthwise() {
         depthwise::backward_weight(cx, s, x, dy)
+    } else if direct::suits_weight(s) {
+        direct::backward_weight(cx, s, x, dy)
     } else {
         dense::backward_weight(cx, s, x, dy)
     };
