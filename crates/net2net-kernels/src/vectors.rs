@@ -27,10 +27,22 @@ pub trait Vectors: Copy {
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+
+    /// Lane by lane the pair of `x`, if it is larger than `best` or not a number, and otherwise
+    /// that of `best`.
+    fn larger<S: Simd>(
+        simd: S,
+        x: [Self::Vector<S>; 2],
+        best: [Self::Vector<S>; 2],
+    ) -> [Self::Vector<S>; 2];
+
+    /// A small whole number.
+    fn whole(self) -> u16;
 }
 
 macro_rules! vectors {
-    ($number:ident, $vector:ident, $read:ident, $write:ident, $splat:ident, $add:ident, $fused:ident) => {
+    ($number:ident, $vector:ident, $read:ident, $write:ident, $splat:ident, $add:ident, $fused:ident,
+     $less:ident, $equal:ident, $not:ident, $or:ident, $select:ident) => {
         impl Vectors for $number {
             type Vector<S: Simd> = S::$vector;
 
@@ -55,13 +67,27 @@ macro_rules! vectors {
             }
 
             #[inline(always)]
-            fn fused<S: Simd>(
-                simd: S,
-                a: S::$vector,
-                b: S::$vector,
-                c: S::$vector,
-            ) -> S::$vector {
+            fn fused<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
                 simd.$fused(a, b, c)
+            }
+
+            #[inline(always)]
+            fn larger<S: Simd>(
+                simd: S,
+                x: [S::$vector; 2],
+                best: [S::$vector; 2],
+            ) -> [S::$vector; 2] {
+                let no_number = simd.$not(simd.$equal(x[0], x[0]));
+                let wins = simd.$or(simd.$less(best[0], x[0]), no_number);
+                [
+                    simd.$select(wins, x[0], best[0]),
+                    simd.$select(wins, x[1], best[1]),
+                ]
+            }
+
+            #[inline(always)]
+            fn whole(self) -> u16 {
+                self as u16
             }
         }
     };
@@ -74,7 +100,12 @@ vectors!(
     as_mut_simd_f32s,
     splat_f32s,
     add_f32s,
-    mul_add_e_f32s
+    mul_add_e_f32s,
+    less_than_f32s,
+    equal_f32s,
+    not_m32s,
+    or_m32s,
+    select_f32s
 );
 vectors!(
     f64,
@@ -83,7 +114,12 @@ vectors!(
     as_mut_simd_f64s,
     splat_f64s,
     add_f64s,
-    mul_add_e_f64s
+    mul_add_e_f64s,
+    less_than_f64s,
+    equal_f64s,
+    not_m64s,
+    or_m64s,
+    select_f64s
 );
 
 /// How many numbers a vector holds.

@@ -126,22 +126,28 @@ pub(super) fn backward_weight<T: Real>(
 const WIDTH_MAX: usize = 32;
 
 /// Output channels in panels of two vectors; the last one has one vector if that is enough.
-fn panels(out_c: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn panels(out_c: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
     (0..out_c)
         .step_by(2 * lanes)
         .map(move |first| first..out_c.min(first + 2 * lanes))
 }
 
 /// The width at which a panel is stored.
-fn width(panel: &Range<usize>, lanes: usize) -> usize {
-    if panel.len() > lanes { 2 * lanes } else { lanes }
+pub(super) fn width(panel: &Range<usize>, lanes: usize) -> usize {
+    if panel.len() > lanes {
+        2 * lanes
+    } else {
+        lanes
+    }
 }
 
 /// Stores filters panel by panel, each with the channels of a tap side by side, and zeros where
 /// there are fewer than a panel is wide.
-fn pack<T: Real>(w: &[T], out_c: usize, taps: usize, packed: &mut Vec<T>) {
+pub(super) fn pack<T: Real>(w: &[T], out_c: usize, taps: usize, packed: &mut Vec<T>) {
     let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
-    let all = panels(out_c, lanes).map(|panel| width(&panel, lanes)).sum::<usize>();
+    let all = panels(out_c, lanes)
+        .map(|panel| width(&panel, lanes))
+        .sum::<usize>();
     let mut rest = grown(packed, taps * all);
     for panel in panels(out_c, lanes) {
         let width = width(&panel, lanes);
@@ -155,7 +161,8 @@ fn pack<T: Real>(w: &[T], out_c: usize, taps: usize, packed: &mut Vec<T>) {
     }
 }
 
-struct Lanes<T>(std::marker::PhantomData<T>);
+/// Asks how many numbers a vector holds.
+pub(super) struct Lanes<T>(pub(super) std::marker::PhantomData<T>);
 
 impl<T: Real> WithSimd for Lanes<T> {
     type Output = usize;

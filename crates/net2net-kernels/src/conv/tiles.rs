@@ -111,3 +111,62 @@ pub(super) fn store<T: Real, S: Simd, const V: usize>(
         *to = if add { *to + x } else { x };
     }
 }
+
+/// `Σ x[at + tap] · panel[…]` of the same channels, for each of `P` places `at`, over all taps.
+///
+/// `panel` has `V` vectors of filters for each tap.
+#[inline(always)]
+pub(super) fn channels_of_pixels<T: Real, S: Simd, const P: usize, const V: usize>(
+    simd: S,
+    x: &[T],
+    at: [usize; P],
+    taps: &[usize],
+    reach: usize,
+    panel: &[[T::Vector<S>; V]],
+) -> [[T::Vector<S>; V]; P] {
+    let width = V * lanes::<T, S>();
+    let mut sums = [[T::splat(simd, T::zero()); V]; P];
+    let mut windows = [&x[..0]; P];
+    for p in 0..P {
+        windows[p] = &x[at[p]..][..reach];
+    }
+    for (tap, filters) in taps.iter().zip(panel) {
+        let filters = *filters;
+        for p in 0..P {
+            let x = T::read::<S>(&windows[p][*tap..][..width]);
+            for v in 0..V {
+                sums[p][v] = T::fused(simd, x[v], filters[v], sums[p][v]);
+            }
+        }
+    }
+    sums
+}
+
+/// `Σ x[at + tap] · dy[i]` of the same vector of channels, for each of `P` taps, over the places
+/// `at` of all pixels `i`; `dy` has a row of `c` channels for each, the vector from `channel` on.
+#[inline(always)]
+pub(super) fn channels_of_taps<T: Real, S: Simd, const P: usize>(
+    simd: S,
+    x: &[T],
+    at: &[usize],
+    taps: [usize; P],
+    dy: &[T],
+    c: usize,
+    channel: usize,
+) -> [T::Vector<S>; P] {
+    let lanes = lanes::<T, S>();
+    let mut sums = [T::splat(simd, T::zero()); P];
+    let mut reach = 0;
+    for p in 0..P {
+        reach = reach.max(taps[p] + lanes);
+    }
+    for (at, dy) in at.iter().zip(dy.chunks_exact(c)) {
+        let x = &x[at + channel..][..reach];
+        let dy = T::read::<S>(&dy[channel..][..lanes])[0];
+        for p in 0..P {
+            let x = T::read::<S>(&x[taps[p]..][..lanes])[0];
+            sums[p] = T::fused(simd, x, dy, sums[p]);
+        }
+    }
+    sums
+}

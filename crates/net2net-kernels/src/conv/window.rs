@@ -64,22 +64,32 @@ impl Windows {
         &self.places[..pixels]
     }
 
+    /// Where the pixels of a window lie in it, in the order of a filter's taps.
+    pub(super) fn corners(&self) -> Vec<usize> {
+        let s = &self.s;
+        let rows = (0..s.kernel[0]).map(|ky| ky * s.dilation[0] * self.row_len);
+        let across = |row| (0..s.kernel[1]).map(move |kx| row + kx * s.dilation[1] * s.in_c);
+        rows.flat_map(across).collect()
+    }
+
     /// A window in runs of neighbouring inputs: where each begins, and how long all are. Together
     /// they are the taps and channels of a filter in its order.
     pub(super) fn runs(&self) -> (Vec<usize>, usize) {
         let s = &self.s;
-        let rows = (0..s.kernel[0]).map(|ky| ky * s.dilation[0] * self.row_len);
         if s.dilation[1] == 1 {
+            let rows = (0..s.kernel[0]).map(|ky| ky * s.dilation[0] * self.row_len);
             return (rows.collect(), s.kernel[1] * s.in_c);
         }
-        let across = |row| (0..s.kernel[1]).map(move |kx| row + kx * s.dilation[1] * s.in_c);
-        (rows.flat_map(across).collect(), s.in_c)
+        (self.corners(), s.in_c)
     }
 
     /// Where each input of a window lies in it, in the order of [`Self::runs`].
     pub(super) fn taps(&self) -> Vec<usize> {
         let (starts, len) = self.runs();
-        starts.iter().flat_map(|start| *start..start + len).collect()
+        starts
+            .iter()
+            .flat_map(|start| *start..start + len)
+            .collect()
     }
 
     /// Cuts rows of output pixels into blocks.
