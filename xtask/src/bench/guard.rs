@@ -1,7 +1,7 @@
 //! `cargo xtask bench guard`: whether a training step takes more instructions than it did.
 //!
-//! Time on shared machines says little; the number of instructions is the same within a tenth of a
-//! per cent. Valgrind counts them. It plays a processor with AVX2 and without AVX-512 on whatever
+//! Time on shared machines says little; the number of instructions hardly changes. Valgrind counts
+//! them. It plays a processor with AVX2 and without AVX-512 on whatever
 //! x86-64 it runs, so that the counts of one machine hold on others; they are kept by instruction
 //! set, and where a set has none the guard says so and passes.
 
