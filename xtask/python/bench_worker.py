@@ -24,12 +24,14 @@ def main():
     for name in ("batch", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     order = torch.channels_last if arguments.channels_last else torch.contiguous_format
 
     net = peer.load(arguments.checkpoint).train().to(memory_format=order)
     optimizer = torch.optim.SGD(net.groups(WEIGHT_DECAY), LEARNING_RATE, MOMENTUM)
+    forward = torch.compile(net) if arguments.compile else net
     labels = torch.tensor(np.fromfile(arguments.labels, "<u4").astype(np.int64))
     _, channels, height, width = net.input_shape
     images = torch.tensor(np.fromfile(arguments.images, "<f4"))
@@ -46,7 +48,7 @@ def main():
         for x, y in itertools.islice(batches, int(line)):
             start = time.perf_counter()
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(x), y)
+            loss = F.cross_entropy(forward(x), y)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

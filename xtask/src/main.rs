@@ -47,12 +47,19 @@ enum Command {
     /// Our side of `bench train`, driven over standard input.
     #[command(hide = true)]
     BenchWorker(bench::worker::Arguments),
+    /// What `bench guard` counts.
+    #[command(hide = true)]
+    BenchCounted(bench::guard::Counted),
 }
 
 #[derive(Subcommand)]
 enum Bench {
     /// Time training steps side by side with PyTorch.
     Train(bench::Arguments),
+    /// Time answers side by side with onnxruntime, and a proof in f64.
+    Infer(bench::infer::Arguments),
+    /// Count the instructions of training steps, and compare with those that were kept.
+    Guard(bench::guard::Arguments),
     /// Time planning by the size of the graph.
     Plan(bench::plan::Arguments),
     /// Time the growth of a model of 1 GB beside copying it, and its peak memory.
@@ -66,6 +73,12 @@ fn main() -> Result<()> {
         Command::Bench {
             what: Bench::Train(arguments),
         } => bench::train(&arguments),
+        Command::Bench {
+            what: Bench::Infer(arguments),
+        } => bench::infer::run(&arguments),
+        Command::Bench {
+            what: Bench::Guard(arguments),
+        } => bench::guard::run(&arguments),
         Command::Bench {
             what: Bench::Plan(arguments),
         } => bench::plan::run(&arguments),
@@ -82,6 +95,7 @@ fn main() -> Result<()> {
         Command::Tidy => tidy::tidy(&root()),
         Command::Generate => tidy::generate(&root()),
         Command::BenchWorker(arguments) => bench::worker::run(&arguments),
+        Command::BenchCounted(arguments) => bench::guard::counted(&arguments),
     }
 }
 

@@ -50,32 +50,68 @@ pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize
     if c == 0 {
         return sums;
     }
+    let joined = joined_rows(c, matrices[0].len());
+    let many = per_column.map(|p| p.repeat(joined));
+    let mut many_sums: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; c * joined]);
+    let len = matrices[0].len();
+    let whole = len / (c * joined) * (c * joined);
     vectorized(
         #[inline(always)]
         || {
-            let len = matrices[0].len();
             let mut at = 0;
+            // Rows joined to wide ones, then those that are left over.
             while at < len {
-                let end = len.min(at + STRIP_ROWS * c);
+                let (wide, strip_end) = if at < whole {
+                    (c * joined, whole)
+                } else {
+                    (c, len)
+                };
+                let end = strip_end.min(at + STRIP_ROWS / (wide / c) * wide);
                 let strip = matrices.map(
                     #[inline(always)]
                     |m| &m[at..end],
                 );
+                let per_column = many.each_ref().map(
+                    #[inline(always)]
+                    |p| &p[..wide],
+                );
                 over_lanes(
-                    c,
+                    wide,
                     &mut Strip {
-                        c,
+                        c: wide,
                         strip,
                         per_column,
                         f: &f,
-                        sums: &mut sums,
+                        sums: &mut many_sums,
                     },
                 );
                 at = end;
             }
         },
     );
+    for (sums, many) in sums.iter_mut().zip(&many_sums) {
+        for row in many.chunks_exact(c) {
+            for (sum, x) in sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    }
     sums
+}
+
+/// How many rows of `c` columns are worked on as one, so that it is made of whole blocks of 32:
+/// narrow rows would fill a register each, or not even that.
+pub(crate) fn joined_rows(c: usize, len: usize) -> usize {
+    let mut joined = 1;
+    while joined < STRIP_ROWS / 2 && !(c * joined).is_multiple_of(32) {
+        joined *= 2;
+    }
+    // Odd widths would need as many sums as there are elements; few rows are not worth it.
+    if (c * joined).is_multiple_of(32) && len >= 4 * c * joined && joined <= 8 {
+        joined
+    } else {
+        1
+    }
 }
 
 struct Strip<'a, T, F, const K: usize, const P: usize, const N: usize> {

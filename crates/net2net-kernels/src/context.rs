@@ -22,6 +22,7 @@ pub struct Context<T> {
     pool: Option<ThreadPool>,
     scratch: Vec<Vec<T>>,
     filter: Vec<T>,
+    panels: Vec<T>,
 }
 
 impl<T: Real> Context<T> {
@@ -42,6 +43,7 @@ impl<T: Real> Context<T> {
             pool,
             scratch: vec![Vec::new(); threads],
             filter: Vec::new(),
+            panels: Vec::new(),
         })
     }
 
@@ -127,6 +129,17 @@ impl<T: Real> Context<T> {
     /// See [`Self::take_filter`].
     pub(crate) fn put_filter(&mut self, filter: Vec<T>) {
         self.filter = filter;
+    }
+
+    /// Lends out the buffer in which a direct convolution stores its filter;
+    /// [`Self::put_panels`] takes it back.
+    pub(crate) fn take_panels(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.panels)
+    }
+
+    /// See [`Self::take_panels`].
+    pub(crate) fn put_panels(&mut self, panels: Vec<T>) {
+        self.panels = panels;
     }
 }
 

@@ -60,6 +60,7 @@ mod matrix;
 mod real;
 mod rows;
 mod taps;
+mod vectors;
 
 #[cfg(test)]
 mod check;

@@ -15,76 +15,104 @@ use crate::python;
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contestant {
+    /// Our training steps.
     Net2net,
-    Torch {
-        /// Memory in NHWC order.
-        channels_last: bool,
-        /// The C library keeps freed memory, instead of giving it back after each step.
-        keeps_memory: bool,
-    },
+    Torch(Settings),
+    /// Our answers.
+    Predictor,
+    OnnxRuntime,
 }
 
-/// All of them: ours first, then PyTorch as most people run it, then better settings of it.
-pub(super) const CONTESTANTS: [Contestant; 5] = [
-    Contestant::Net2net,
-    Contestant::Torch {
-        channels_last: false,
-        keeps_memory: false,
-    },
-    Contestant::Torch {
-        channels_last: true,
-        keeps_memory: false,
-    },
-    Contestant::Torch {
-        channels_last: false,
-        keeps_memory: true,
-    },
-    Contestant::Torch {
-        channels_last: true,
-        keeps_memory: true,
-    },
-];
+/// How PyTorch runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// Memory in NHWC order.
+    channels_last: bool,
+    /// The C library keeps freed memory, instead of giving it back after each step.
+    keeps_memory: bool,
+    /// `torch.compile`, which needs a C++ compiler and takes minutes.
+    compiled: bool,
+}
+
+/// Ours first, then PyTorch as most people run it, then better settings of it.
+pub(super) fn trainers(compiled: bool) -> Vec<Contestant> {
+    let settings = |channels_last, keeps_memory| {
+        Contestant::Torch(Settings {
+            channels_last,
+            keeps_memory,
+            compiled: false,
+        })
+    };
+    let mut all = vec![
+        Contestant::Net2net,
+        settings(false, false),
+        settings(true, false),
+        settings(false, true),
+        settings(true, true),
+    ];
+    if compiled {
+        all.push(Contestant::Torch(Settings {
+            channels_last: true,
+            keeps_memory: true,
+            compiled: true,
+        }));
+    }
+    all
+}
 
 impl Contestant {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Contestant::Net2net => "net2net",
-            Contestant::Torch {
-                channels_last: false,
-                keeps_memory: false,
-            } => "PyTorch",
-            Contestant::Torch {
-                channels_last: true,
-                keeps_memory: false,
-            } => "channels_last",
-            Contestant::Torch {
-                channels_last: false,
-                keeps_memory: true,
-            } => "malloc",
-            Contestant::Torch {
-                channels_last: true,
-                keeps_memory: true,
-            } => "channels_last, malloc",
+            Contestant::Net2net | Contestant::Predictor => "net2net",
+            Contestant::OnnxRuntime => "onnxruntime",
+            Contestant::Torch(settings) => {
+                match (
+                    settings.channels_last,
+                    settings.keeps_memory,
+                    settings.compiled,
+                ) {
+                    (_, _, true) => "channels_last, malloc, compiled",
+                    (false, false, _) => "PyTorch",
+                    (true, false, _) => "channels_last",
+                    (false, true, _) => "malloc",
+                    (true, true, _) => "channels_last, malloc",
+                }
+            }
         }
     }
 
-    fn command(self, python: &Path) -> Result<Command> {
+    fn command(self, task: &Task, python: &Path) -> Result<Command> {
+        let ours = || -> Result<Command> {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("bench-worker");
+            Ok(command)
+        };
+        let script = |name: &str| {
+            let mut command = Command::new(python);
+            command.arg(python::script(name));
+            command
+        };
         Ok(match self {
-            Contestant::Net2net => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg("bench-worker");
+            Contestant::Net2net => ours()?,
+            Contestant::Predictor => {
+                let mut command = ours()?;
+                command.arg("--predict");
                 command
             }
-            Contestant::Torch {
-                channels_last,
-                keeps_memory,
-            } => {
-                let mut command = Command::new(python);
-                command.arg(python::script("bench_worker.py"));
-                if channels_last {
+            Contestant::OnnxRuntime => {
+                let mut command = script("bench_infer.py");
+                command.arg("--onnx").arg(task.onnx());
+                command
+            }
+            Contestant::Torch(settings) => {
+                let mut command = script("bench_worker.py");
+                if settings.channels_last {
                     command.arg("--channels-last");
                 }
-                if keeps_memory {
+                if settings.compiled {
+                    command.arg("--compile");
+                }
+                if settings.keeps_memory {
                     let bytes = (16u64 << 30).to_string();
                     command.env("MALLOC_TRIM_THRESHOLD_", &bytes);
                     command.env("MALLOC_MMAP_THRESHOLD_", &bytes);
@@ -98,7 +126,7 @@ impl Contestant {
 /// A contestant's process, which waits while others have their turns.
 pub(super) struct Worker {
     pub(super) contestant: Contestant,
-    /// PyTorch's version, if it is PyTorch.
+    /// The version of what it measures, if it is not ours.
     pub(super) torch: Option<String>,
     child: Child,
     input: ChildStdin,
@@ -109,7 +137,7 @@ impl Worker {
     /// Starts the process and waits until it is ready.
     pub(super) fn start(contestant: Contestant, task: &Task, python: &Path) -> Result<Self> {
         let threads = task.threads.to_string();
-        let mut command = contestant.command(python)?;
+        let mut command = contestant.command(task, python)?;
         command
             .arg("--checkpoint")
             .arg(task.checkpoint())

@@ -13,11 +13,15 @@
 mod contestant;
 pub(crate) mod data;
 pub(crate) mod grow;
+pub(crate) mod guard;
+pub(crate) mod infer;
 mod load;
 mod models;
 mod page;
+mod peak;
 pub(crate) mod plan;
 mod report;
+mod separable;
 mod statistics;
 mod synthetic;
 pub(crate) mod worker;
@@ -27,25 +31,36 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::contestant::{CONTESTANTS, Worker};
+use self::contestant::{Contestant, Worker};
 use self::load::{Load, Sample};
-use self::models::{INCEPTION_BN, MODELS, Model};
+use self::models::Model;
 use self::report::{ContestantReport, ModelReport, Report};
 use crate::{python, root};
 
 /// What `bench train` takes.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    run: Run,
+    /// Measure `torch.compile` too, which needs a C++ compiler and takes minutes for each network.
+    #[arg(long)]
+    compile: bool,
+    #[command(flatten)]
+    python: python::Choice,
+}
+
+/// How to measure.
+#[derive(clap::Args)]
+struct Run {
     /// A short run, to see that it works; nothing is written.
     #[arg(long)]
     quick: bool,
-    /// Only this network; nothing is written. `inception-bn-224` (best with --batch 32) is measured
-    /// only so.
+    /// Only this network; nothing is written.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Samples in a batch.
-    #[arg(long, default_value_t = 64)]
-    batch: usize,
+    /// Samples in a batch, instead of 64 or what suits the network; nothing is written.
+    #[arg(long)]
+    batch: Option<usize>,
     /// Threads of each contestant.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -53,12 +68,10 @@ pub(crate) struct Arguments {
     /// they did not is taken again.
     #[arg(long, default_value_t = 2.0, value_name = "MINUTES")]
     patience: f64,
-    #[command(flatten)]
-    python: python::Choice,
 }
 
 /// Steps before the first that counts.
-const WARM_UP_STEPS: usize = 5;
+const WARM_UP_STEPS: usize = 3;
 /// The pause between turns, in which the threads of the last contestant go to sleep.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The share of the cores that others may take in a report that is written.
@@ -68,69 +81,78 @@ const LOSS_TOLERANCE: f64 = 1e-3;
 
 /// Measures, prints and, after a whole run, writes `docs/performance.{md,json}`.
 pub(crate) fn train(arguments: &Arguments) -> Result<()> {
-    let chosen: Vec<&Model> = match &arguments.model {
-        None => MODELS.iter().collect(),
-        Some(name) => {
-            let all = MODELS.iter().chain([&INCEPTION_BN]);
-            all.filter(|model| model.name == name).collect()
-        }
-    };
-    if chosen.is_empty() {
-        let all = MODELS.iter().chain([&INCEPTION_BN]);
-        let names: Vec<&str> = all.map(|model| model.name).collect();
-        bail!("no such network; there are {}", names.join(", "));
-    }
+    let chosen = models::chosen(arguments.run.model.as_deref())?;
     let python = arguments.python.interpreter()?;
-    let mut patience = Duration::try_from_secs_f64(arguments.patience * 60.0)?;
-    let mut report = Report::new(arguments.batch, arguments.threads, rounds(arguments));
+    let contestants = contestant::trainers(arguments.compile);
+    let mut patience = arguments.run.patience()?;
+    let mut report = Report::new(arguments.run.threads, arguments.run.rounds());
+    report.peak_gflops = peak::flops_per_second(arguments.run.threads)? / 1e9;
     for model in chosen {
-        println!("{} at {} …", model.name, model.images);
-        let measured = measure(arguments, &python, model, &mut patience, &mut report.torch)
-            .with_context(|| format!("the network {}", model.name))?;
-        println!("  {}", measured.line());
+        let (run, torch) = (&arguments.run, &mut report.torch);
+        let measured = measure(run, &python, model, &contestants, &mut patience, torch)?;
         report.models.push(measured);
     }
     println!("\n{}", report.markdown());
-    if arguments.quick || arguments.model.is_some() {
+    if arguments.run.is_partial() {
         return Ok(());
     }
-    let others = report.others();
-    ensure!(
-        others <= OTHERS_MAX,
-        "other programs took {:.0} % of the cores meanwhile, so this says little of PyTorch with \
-         several threads, and nothing was written; run it again on a quiet machine",
-        others * 100.0
-    );
+    check_load(report.others())?;
     report.write(&root().join("docs"))
 }
 
-fn rounds(arguments: &Arguments) -> usize {
-    if arguments.quick { 2 } else { 7 }
+/// Refuses figures that were taken while others were busy.
+fn check_load(others: f64) -> Result<()> {
+    ensure!(
+        others <= OTHERS_MAX,
+        "other programs took {:.0} % of the cores meanwhile, so this says little of others with \
+         several threads, and nothing was written; run it again on a quiet machine",
+        others * 100.0
+    );
+    Ok(())
+}
+
+impl Run {
+    /// Whether it is not all that a page needs.
+    fn is_partial(&self) -> bool {
+        self.quick || self.model.is_some() || self.batch.is_some()
+    }
+
+    fn patience(&self) -> Result<Duration> {
+        Ok(Duration::try_from_secs_f64(self.patience * 60.0)?)
+    }
+
+    fn rounds(&self) -> usize {
+        if self.quick { 2 } else { 7 }
+    }
 }
 
 fn measure(
-    arguments: &Arguments,
+    run: &Run,
     python: &Path,
     model: &Model,
+    contestants: &[Contestant],
     patience: &mut Duration,
-    torch: &mut String,
+    version: &mut String,
 ) -> Result<ModelReport> {
     let task = Task {
         folder: root().join("target/bench").join(model.name),
-        batch: arguments.batch,
-        threads: arguments.threads,
+        batch: model.batch(run.batch),
+        threads: run.threads,
     };
-    let parameters = model.prepare(&task)?;
-    let mut workers = CONTESTANTS
+    println!("{} at {}, batch {} …", model.name, model.images, task.batch);
+    let context = || format!("the network {}", model.name);
+    let parameters = model.prepare(&task).with_context(context)?;
+    let mut workers = contestants
         .iter()
         .map(|contestant| Worker::start(*contestant, &task, python))
-        .collect::<Result<Vec<_>>>()?;
-    if let Some(version) = workers.iter().find_map(|worker| worker.torch.as_ref()) {
-        version.clone_into(torch);
+        .collect::<Result<Vec<_>>>()
+        .with_context(context)?;
+    if let Some(found) = workers.iter().find_map(|worker| worker.torch.as_ref()) {
+        found.clone_into(version);
     }
-    let steps = warm_up(&mut workers, if arguments.quick { 300.0 } else { 800.0 })?;
+    let steps = warm_up(&mut workers, if run.quick { 300.0 } else { 800.0 })?;
     let mut rounds: Vec<Vec<Round>> = workers.iter().map(|_| Vec::new()).collect();
-    for round in 0..self::rounds(arguments) {
+    for round in 0..run.rounds() {
         // Nobody is always first.
         for turn in 0..workers.len() {
             let index = (round + turn) % workers.len();
@@ -144,13 +166,18 @@ fn measure(
             ContestantReport::new(worker.contestant, these, &rounds[0], worker.peak_mib())
         })
         .collect();
-    Ok(ModelReport {
+    let measured = ModelReport {
         name: model.name.to_owned(),
         images: model.images.to_string(),
+        batch: task.batch,
         parameters,
+        forward_gflop: model.graph()?.flops() as f64 * task.batch as f64 / 1e9,
         steps_per_round: steps,
+        ours_to_best: report::ratio_to_best(&rounds),
         contestants,
-    })
+    };
+    println!("  {}", measured.line());
+    Ok(measured)
 }
 
 /// A turn, taken again when others were busy meanwhile, as long as the patience lasts.
@@ -201,7 +228,7 @@ fn warm_up(workers: &mut [Worker], turn_ms: f64) -> Result<usize> {
         );
         slowest = slowest.max(*last_ms);
     }
-    Ok(((turn_ms / slowest) as usize).clamp(5, 200))
+    Ok(((turn_ms / slowest) as usize).clamp(2, 200))
 }
 
 /// One contestant's turn in one round.
@@ -224,6 +251,10 @@ const BATCHES: usize = 4;
 impl Task {
     fn checkpoint(&self) -> PathBuf {
         self.folder.join("start.safetensors")
+    }
+
+    fn onnx(&self) -> PathBuf {
+        self.folder.join("model.onnx")
     }
 
     /// Little-endian f32, NHWC.

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use net2net_core::engine::{OptimizerConfig, Trainer, TrainerOptions};
+use net2net_core::engine::{OptimizerConfig, OptimizerState, Predictor, Trainer, TrainerOptions};
 use net2net_core::io::Checkpoint;
+use net2net_core::weights::initialize;
 use serde::{Deserialize, Serialize};
+
+use super::models;
 
 /// What both sides take.
 #[derive(clap::Args)]
@@ -26,12 +29,15 @@ pub(crate) struct Arguments {
     batch: usize,
     #[arg(long)]
     threads: usize,
+    /// Answer batches instead of training on them.
+    #[arg(long)]
+    predict: bool,
 }
 
 /// The first line of a worker's output.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Ready {
-    /// PyTorch's version, if it is PyTorch.
+    /// The version of what is measured, if it is not ours.
     pub(super) torch: Option<String>,
 }
 
@@ -72,6 +78,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         optimizer,
         ..
     } = checkpoint;
+    if arguments.predict {
+        let predictor = Predictor::new(&graph, &weights, arguments.threads)?;
+        return predict(predictor, arguments.batch, &images, image_len);
+    }
     let mut trainer = Trainer::new(&graph, &weights, &optimizer, options)?;
     let batches = images
         .chunks_exact(arguments.batch * image_len)
@@ -92,6 +102,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             turn.losses.push(report.loss);
         }
         answer(&turn)?;
+    }
+    Ok(())
+}
+
+/// Answers batches; in place of losses stand the mean sizes of the first outputs.
+fn predict(
+    mut predictor: Predictor<f32>,
+    batch: usize,
+    images: &[f32],
+    image_len: usize,
+) -> Result<()> {
+    let mut batches = images.chunks_exact(batch * image_len).cycle();
+    answer(&Ready { torch: None })?;
+    for line in std::io::stdin().lock().lines() {
+        let count: usize = line?
+            .trim()
+            .parse()
+            .context("expected a number of batches")?;
+        let mut turn = Turn {
+            milliseconds: Vec::new(),
+            losses: Vec::new(),
+        };
+        for images in batches.by_ref().take(count) {
+            let start = Instant::now();
+            let outputs = predictor.run(batch, &[images])?;
+            turn.milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+            let sizes = outputs[0].iter().map(|x| f64::from(x.abs()));
+            turn.losses
+                .push(sizes.sum::<f64>() / outputs[0].len() as f64);
+        }
+        answer(&turn)?;
+    }
+    Ok(())
+}
+
+/// Trains one of the networks for some steps on one thread, to be counted from outside.
+pub(crate) fn train(name: &str, batch: usize, steps: usize) -> Result<()> {
+    let model = models::chosen(Some(name))?[0];
+    let graph = model.graph()?;
+    let weights = initialize::<f32>(&graph, 1);
+    let (images, labels) = model.samples(batch);
+    let options = TrainerOptions {
+        batch,
+        threads: 1,
+        optimizer: OPTIMIZER,
+        label_smoothing: 0.0,
+        gradient_clip: None,
+        seed: 0,
+    };
+    let mut trainer = Trainer::new(&graph, &weights, &OptimizerState::default(), options)?;
+    for _ in 0..steps {
+        trainer.step(&images, &labels[..], LEARNING_RATE)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The pass over elements: vectorised over channels, with each channel's parameters in registers.
 
 use crate::Real;
-use crate::columns::STRIP_ROWS;
+use crate::columns::{STRIP_ROWS, joined_rows};
 use crate::lanes::{LaneKernel, lane_of, load_each, over_lanes, vectorized};
 
 /// `out = f(elements, parameters of the channel, out)` over rows of `K` matrices of equal shape.
@@ -16,25 +16,41 @@ pub(super) fn for_strips<T: Real, const K: usize, const P: usize>(
     if c == 0 {
         return;
     }
+    let joined = joined_rows(c, out.len());
+    let many = per_channel.map(|p| p.repeat(joined));
+    let len = out.len();
+    let whole = len / (c * joined) * (c * joined);
     vectorized(
         #[inline(always)]
         || {
-            for (i, out) in out.chunks_mut(STRIP_ROWS * c).enumerate() {
-                let at = i * STRIP_ROWS * c;
+            let mut at = 0;
+            // Rows joined to wide ones, then those that are left over.
+            while at < len {
+                let (wide, strip_end) = if at < whole {
+                    (c * joined, whole)
+                } else {
+                    (c, len)
+                };
+                let end = strip_end.min(at + STRIP_ROWS / (wide / c) * wide);
                 let strip = matrices.map(
                     #[inline(always)]
-                    |m| &m[at..at + out.len()],
+                    |m| &m[at..end],
+                );
+                let per_channel = many.each_ref().map(
+                    #[inline(always)]
+                    |p| &p[..wide],
                 );
                 over_lanes(
-                    c,
+                    wide,
                     &mut Strip {
-                        c,
+                        c: wide,
                         strip,
                         per_channel,
-                        out,
+                        out: &mut out[at..end],
                         f: &f,
                     },
                 );
+                at = end;
             }
         },
     );

@@ -12,27 +12,11 @@ pub(super) fn forward<T: Real>(
     s: &ConvShape,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
     y: &mut [T],
+    accumulate: bool,
 ) {
     let (rows, cols) = (s.rows().inputs_of_outputs(), s.cols().inputs_of_outputs());
-    if let Some(bias) = bias {
-        y.chunks_exact_mut(s.out_c.max(1))
-            .for_each(|pixel| pixel.copy_from_slice(bias));
-    }
-    gather(cx, s, &rows, &cols, x, w, y, bias.is_some());
-}
-
-/// Adds to what is in `y`.
-pub(super) fn forward_add<T: Real>(
-    cx: &mut Context<T>,
-    s: &ConvShape,
-    x: &[T],
-    w: &[T],
-    y: &mut [T],
-) {
-    let (rows, cols) = (s.rows().inputs_of_outputs(), s.cols().inputs_of_outputs());
-    gather(cx, s, &rows, &cols, x, w, y, true);
+    gather(cx, s, &rows, &cols, x, w, y, accumulate);
 }
 
 pub(super) fn backward_data<T: Real>(

@@ -2,19 +2,24 @@
 //!
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
-//! | depthwise | taps, vectorised over channels | the same | the same |
-//! | 1×1, stride 1, no padding | a product of the activations as they lie | | likewise |
-//! | all others | columns of a block, then products | products, then columns added back | columns, then products |
+//! | without groups ([`direct`]) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
+//! | depthwise, whole vectors of channels ([`channelwise`]) | likewise, channel by channel | taps | likewise |
+//! | other depthwise ([`depthwise`]) | taps, vectorised over channels | the same | the same |
+//! | all others ([`dense`]) | columns of a block, then products | products, then columns added back | columns, then products |
 //!
 //! At stride 1 the data gradient is itself a convolution of `dy`, with the filter turned around.
 
+mod channelwise;
 mod columns;
 mod dense;
 mod depthwise;
+mod direct;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod tiles;
 pub mod volume;
+mod window;
 
 pub use shape::ConvShape;
 pub use volume::VolumeShape;
@@ -35,10 +40,34 @@ pub fn forward<T: Real>(
 ) {
     s.check(x, w, y);
     assert!(bias.is_none_or(|b| b.len() == s.out_c));
-    if s.is_depthwise() {
-        depthwise::forward(cx, s, x, w, bias, y);
+    any_forward(cx, s, x, w, bias, y, false);
+}
+
+/// Forward by whichever way suits best.
+fn any_forward<T: Real>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    w: &[T],
+    bias: Option<&[T]>,
+    y: &mut [T],
+    accumulate: bool,
+) {
+    let (channelwise, direct) = (channelwise::suits::<T>(s), direct::suits(s));
+    if !channelwise && !direct && !s.is_depthwise() {
+        return dense::forward(cx, s, x, w, bias, y, accumulate);
+    }
+    if let Some(bias) = bias {
+        y.chunks_exact_mut(s.out_c.max(1))
+            .for_each(|pixel| pixel.copy_from_slice(bias));
+    }
+    let accumulate = accumulate || bias.is_some();
+    if channelwise {
+        channelwise::forward(cx, s, x, w, y, accumulate);
+    } else if direct {
+        direct::forward(cx, s, x, w, y, accumulate);
     } else {
-        dense::forward(cx, s, x, w, bias, y, false);
+        depthwise::forward(cx, s, x, w, y, accumulate);
     }
 }
 
@@ -48,11 +77,7 @@ pub fn forward<T: Real>(
 /// If a slice has not the length that `s` says, or the sizes of `s` contradict each other.
 pub fn forward_add<T: Real>(cx: &mut Context<T>, s: &ConvShape, x: &[T], w: &[T], y: &mut [T]) {
     s.check(x, w, y);
-    if s.is_depthwise() {
-        depthwise::forward_add(cx, s, x, w, y);
-    } else {
-        dense::forward(cx, s, x, w, None, y, true);
-    }
+    any_forward(cx, s, x, w, None, y, true);
 }
 
 /// The gradient with respect to the input: `dx = dy ∗ᵀ w`.
@@ -68,13 +93,16 @@ pub fn backward_data<T: Real>(
     accumulate: bool,
 ) {
     s.check(dx, w, dy);
-    if s.is_depthwise() {
-        depthwise::backward_data(cx, s, dy, w, dx, accumulate);
-    } else if let Some(turned) = s.turned() {
+    let turned = s
+        .turned()
+        .filter(|turned| channelwise::suits::<T>(turned) || !s.is_depthwise());
+    if let Some(turned) = turned {
         let mut filter = cx.take_filter();
         dense::turn_filter(s, w, &mut filter);
-        dense::forward(cx, &turned, dy, &filter[..w.len()], None, dx, accumulate);
+        any_forward(cx, &turned, dy, &filter[..w.len()], None, dx, accumulate);
         cx.put_filter(filter);
+    } else if s.is_depthwise() {
+        depthwise::backward_data(cx, s, dy, w, dx, accumulate);
     } else {
         dense::backward_data(cx, s, dy, w, dx, accumulate);
     }
@@ -93,8 +121,12 @@ pub fn backward_weight<T: Real>(
     accumulate: bool,
 ) {
     s.check(x, dw, dy);
-    let parts = if s.is_depthwise() {
+    let parts = if channelwise::suits::<T>(s) {
+        channelwise::backward_weight(cx, s, x, dy)
+    } else if s.is_depthwise() {
         depthwise::backward_weight(cx, s, x, dy)
+    } else if direct::suits_weight(s) {
+        direct::backward_weight(cx, s, x, dy)
     } else {
         dense::backward_weight(cx, s, x, dy)
     };

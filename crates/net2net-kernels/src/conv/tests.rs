@@ -252,6 +252,55 @@ fn shapes_of_real_networks_agree_with_the_definition() {
 }
 
 #[test]
+fn tiles_that_are_full_and_tiles_that_are_not_agree_with_the_definition() {
+    for (seed, (in_c, out_c)) in [(16, 16), (3, 32), (8, 40), (17, 33), (24, 4), (9, 64)]
+        .into_iter()
+        .enumerate()
+    {
+        let seed = 100 + 10 * seed as u64;
+        check(seed, &square(2, 9, in_c, out_c, 3));
+        check(seed + 1, &square(5, 4, in_c, out_c, 1));
+        let strided = ConvShape {
+            stride: [2, 1],
+            dilation: [1, 2],
+            ..square(3, 8, in_c, out_c, 3)
+        };
+        check(seed + 2, &strided.with_output());
+    }
+    // Blocks of several images, of which threads begin and end within one.
+    check(200, &square(7, 3, 16, 16, 3));
+    // Filters of several parts.
+    check(201, &square(1, 5, 400, 48, 3));
+}
+
+#[test]
+fn depthwise_tiles_agree_with_the_definition() {
+    for (seed, c) in [8, 16, 32, 48, 72].into_iter().enumerate() {
+        let seed = 300 + 10 * seed as u64;
+        let same = ConvShape {
+            in_c: c,
+            out_c: c,
+            groups: c,
+            ..square(3, 9, c, c, 3)
+        };
+        check(seed, &same);
+        let strided = ConvShape {
+            stride: [2, 1],
+            pads: [0, 1, 2, 1],
+            ..same
+        };
+        check(seed + 1, &strided.with_output());
+        let large = ConvShape {
+            kernel: [5, 3],
+            dilation: [1, 2],
+            pads: [2; 4],
+            ..same
+        };
+        check(seed + 2, &large.with_output());
+    }
+}
+
+#[test]
 fn no_images_and_windows_that_do_not_fit_are_empty() {
     check(1, &square(0, 5, 3, 4, 3));
     check(

@@ -1,9 +1,12 @@
 //! Max pooling, and its gradient through the remembered winner of each window.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::PoolShape;
 use crate::lanes::{LaneKernel, load, over_lanes, vectorized};
 use crate::rows::Out;
 use crate::taps::Taps;
+use crate::vectors::lanes;
 use crate::{Context, Real};
 
 /// `y` is the maximum of each window. Padding never wins, the first of equal maxima does, and
@@ -33,31 +36,18 @@ pub fn max_forward<T: Real>(
         work,
         data,
         |range, (Out(y, _), mut index), _| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (i, row) in range.enumerate() {
-                        let image = s.in_h * s.in_w * s.c;
-                        let x = &x[row / s.out_h * image..][..image];
-                        let y = &mut y[i * row_len..][..row_len];
-                        let index = index
-                            .as_mut()
-                            .map(|index| &mut index.0[i * row_len..][..row_len]);
-                        let rows = rows.of(row % s.out_h);
-                        over_lanes(
-                            s.c,
-                            &mut Maximum {
-                                s,
-                                rows,
-                                cols: &cols,
-                                x,
-                                y,
-                                index,
-                            },
-                        );
-                    }
-                },
-            );
+            for (i, row) in range.enumerate() {
+                let image = s.in_h * s.in_w * s.c;
+                let index = index.as_mut();
+                Arch::new().dispatch(Maximum {
+                    s,
+                    rows: rows.of(row % s.out_h),
+                    cols: &cols,
+                    x: &x[row / s.out_h * image..][..image],
+                    y: &mut y[i * row_len..][..row_len],
+                    index: index.map(|index| &mut index.0[i * row_len..][..row_len]),
+                });
+            }
         },
     );
 }
@@ -123,35 +113,71 @@ struct Maximum<'a, T> {
     index: Option<&'a mut [u16]>,
 }
 
-impl<T: Real> LaneKernel for Maximum<'_, T> {
+impl<T: Real> WithSimd for Maximum<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    fn run<const L: usize>(&mut self, channel: usize) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (c, lanes) = (self.s.c, lanes::<T, S>());
+        if c < lanes {
+            (0..c).for_each(|channel| self.run::<pulp::Scalar, 1>(pulp::Scalar, channel));
+            return;
+        }
+        let mut channel = 0;
+        while channel + 4 * lanes <= c {
+            self.run::<S, 4>(simd, channel);
+            channel += 4 * lanes;
+        }
+        while channel < c {
+            // The last vector may do some channels again.
+            self.run::<S, 1>(simd, channel.min(c - lanes));
+            channel += lanes;
+        }
+    }
+}
+
+impl<T: Real> Maximum<'_, T> {
+    /// `V` vectors of channels of all output pixels. Winners are numbers of the type that is
+    /// compared, so that one mask chooses both.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(&mut self, simd: S, channel: usize) {
         let s = self.s;
+        let width = V * lanes::<T, S>();
+        let tap_of = |ky: usize, kx: usize| T::from_f64((ky * s.kernel[1] + kx) as f64);
         for ox in 0..s.out_w {
             let cols = self.cols.of(ox);
             let first = match (self.rows.first(), cols.first()) {
-                (Some((_, ky)), Some((_, kx))) => ky * s.kernel[1] + kx,
-                _ => 0,
+                (Some((_, ky)), Some((_, kx))) => tap_of(*ky, *kx),
+                _ => T::zero(),
             };
-            let mut best = [T::neg_infinity(); L];
-            let mut winner = [first as u32; L];
+            let start = [T::neg_infinity(), first].map(
+                #[inline(always)]
+                |x| T::splat(simd, x),
+            );
+            let mut best = [start; V];
             for &(iy, ky) in self.rows {
                 for &(ix, kx) in cols {
-                    let x: [T; L] = load(self.x, (iy * s.in_w + ix) * s.c + channel);
-                    let tap = (ky * s.kernel[1] + kx) as u32;
-                    for lane in 0..L {
-                        let wins = x[lane] > best[lane] || x[lane].is_nan();
-                        best[lane] = if wins { x[lane] } else { best[lane] };
-                        winner[lane] = if wins { tap } else { winner[lane] };
+                    let x = &self.x[(iy * s.in_w + ix) * s.c + channel..][..width];
+                    let (x, tap) = (T::read::<S>(x), T::splat(simd, tap_of(ky, kx)));
+                    for v in 0..V {
+                        best[v] = T::larger(simd, [x[v], tap], best[v]);
                     }
                 }
             }
             let at = ox * s.c + channel;
-            self.y[at..at + L].copy_from_slice(&best);
+            let y = T::write::<S>(&mut self.y[at..][..width]);
+            for v in 0..V {
+                y[v] = best[v][0];
+            }
             if let Some(index) = &mut self.index {
-                let index = &mut index[at..at + L];
-                for lane in 0..L {
-                    index[lane] = winner[lane] as u16;
+                // Four of the widest vectors there are.
+                let mut taps = [T::zero(); 64];
+                let vectors = T::write::<S>(&mut taps);
+                for v in 0..V {
+                    vectors[v] = best[v][1];
+                }
+                for (index, tap) in index[at..][..width].iter_mut().zip(taps) {
+                    *index = tap.whole();
                 }
             }
         }

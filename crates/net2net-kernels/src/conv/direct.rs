@@ -1,0 +1,300 @@
+//! Convolution without groups straight from the images: no columns are made, and of the inputs
+//! only what needs zeros around it is copied, once.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::ConvShape;
+use super::tiles::{self, with_height};
+use super::window::Windows;
+use crate::context::grown;
+use crate::rows::{In, Out};
+use crate::vectors::lanes;
+use crate::{Context, Real};
+
+/// Elements of inputs and outputs in a block: they should stay in a core's L2 cache.
+const BLOCK_ELEMENTS: usize = 32 * 1024;
+/// The same for weight gradients, which read them once for every few taps: nearer to L1.
+const WEIGHT_BLOCK_ELEMENTS: usize = 16 * 1024;
+/// The fewest pixels of a block: enough to pay for the filters that each block reads.
+const BLOCK_PIXELS_MIN: usize = 48;
+/// Elements of a panel of filters that is read again for each tile.
+const PANEL_ELEMENTS: usize = 48 * 1024;
+
+/// Whether a convolution is one for this module: no groups, and neither so few channels nor so
+/// few pixels that most of a tile would be empty.
+pub(super) fn suits(s: &ConvShape) -> bool {
+    s.groups == 1
+        && s.out_c >= 4
+        && s.batch * s.out_h * s.out_w >= 8
+        && s.kernel[0] * s.kernel[1] * s.in_c > 0
+}
+
+/// Whether weight gradients suit it too: a tile takes taps that lie side by side.
+pub(super) fn suits_weight(s: &ConvShape) -> bool {
+    let side_by_side = if s.dilation[1] == 1 { s.kernel[1] } else { 1 };
+    suits(s) && side_by_side * s.in_c >= tiles::HEIGHT_MAX
+}
+
+fn pixels_of_block(s: &ConvShape, elements: usize) -> usize {
+    (elements / (s.in_c * s.stride[0] * s.stride[1] + s.out_c)).max(BLOCK_PIXELS_MIN)
+}
+
+/// Roughly how many elements of memory traffic the products of one output row are worth.
+fn work_per_row(s: &ConvShape) -> usize {
+    s.out_w * (s.kernel[0] * s.kernel[1] * s.in_c * s.out_c / 16 + s.out_c)
+}
+
+/// `y = x ∗ w`, or `y += x ∗ w`.
+pub(super) fn forward<T: Real>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    w: &[T],
+    y: &mut [T],
+    accumulate: bool,
+) {
+    let windows = Windows::new(s, pixels_of_block(s, BLOCK_ELEMENTS));
+    let taps = windows.taps();
+    let mut panels = cx.take_panels();
+    pack(w, s.out_c, taps.len(), &mut panels);
+    let row_len = s.out_w * s.out_c;
+    cx.for_rows(
+        s.batch * s.out_h,
+        work_per_row(s),
+        Out(y, row_len),
+        |rows, Out(y, _), scratch| {
+            let buffer = grown(scratch, windows.buffer_len());
+            for block in windows.blocks(rows.clone()) {
+                let y = &mut y[(block.start - rows.start) * row_len..][..block.len() * row_len];
+                Arch::new().dispatch(Forward {
+                    x: windows.load(x, block.clone(), buffer),
+                    places: windows.places(block.len() * s.out_w),
+                    taps: &taps,
+                    panels: &panels,
+                    out_c: s.out_c,
+                    y,
+                    accumulate,
+                });
+            }
+        },
+    );
+    cx.put_panels(panels);
+}
+
+/// Leaves partial weight gradients in the scratch buffers, and says in how many.
+pub(super) fn backward_weight<T: Real>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    dy: &[T],
+) -> usize {
+    let windows = Windows::new(s, pixels_of_block(s, WEIGHT_BLOCK_ELEMENTS));
+    let (runs, run_len) = windows.runs();
+    let (row_len, filter_len) = (s.out_w * s.out_c, s.filter_len());
+    let parts = cx.for_rows(
+        s.batch * s.out_h,
+        work_per_row(s),
+        In(dy, row_len),
+        |rows, In(dy, _), scratch| {
+            // The partial gradient comes first in the scratch memory, where `sum_scratch` finds it.
+            let (images, pixels) = (windows.buffer_len(), windows.largest_block());
+            let scratch = grown(scratch, filter_len + images + pixels * WIDTH_MAX);
+            let (partial, scratch) = scratch.split_at_mut(filter_len);
+            let (buffer, panel) = scratch.split_at_mut(images);
+            partial.fill(T::zero());
+            for block in windows.blocks(rows.clone()) {
+                let dy = &dy[(block.start - rows.start) * row_len..][..block.len() * row_len];
+                Arch::new().dispatch(Weight {
+                    x: windows.load(x, block.clone(), buffer),
+                    places: windows.places(block.len() * s.out_w),
+                    runs: &runs,
+                    run_len,
+                    dy,
+                    out_c: s.out_c,
+                    panel,
+                    partial,
+                });
+            }
+        },
+    );
+    parts.len()
+}
+
+/// Twice the lanes of the widest vector that there is.
+const WIDTH_MAX: usize = 32;
+
+/// Output channels in panels of two vectors; the last one has one vector if that is enough.
+pub(super) fn panels(out_c: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..out_c)
+        .step_by(2 * lanes)
+        .map(move |first| first..out_c.min(first + 2 * lanes))
+}
+
+/// The width at which a panel is stored.
+pub(super) fn width(panel: &Range<usize>, lanes: usize) -> usize {
+    if panel.len() > lanes {
+        2 * lanes
+    } else {
+        lanes
+    }
+}
+
+/// Stores filters panel by panel, each with the channels of a tap side by side, and zeros where
+/// there are fewer than a panel is wide.
+pub(super) fn pack<T: Real>(w: &[T], out_c: usize, taps: usize, packed: &mut Vec<T>) {
+    let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
+    let all = panels(out_c, lanes)
+        .map(|panel| width(&panel, lanes))
+        .sum::<usize>();
+    let mut rest = grown(packed, taps * all);
+    for panel in panels(out_c, lanes) {
+        let width = width(&panel, lanes);
+        let (mine, others) = rest.split_at_mut(taps * width);
+        for (tap, row) in mine.chunks_exact_mut(width).enumerate() {
+            let (filters, zeros) = row.split_at_mut(panel.len());
+            filters.copy_from_slice(&w[tap * out_c + panel.start..][..panel.len()]);
+            zeros.fill(T::zero());
+        }
+        rest = others;
+    }
+}
+
+/// Asks how many numbers a vector holds.
+pub(super) struct Lanes<T>(pub(super) std::marker::PhantomData<T>);
+
+impl<T: Real> WithSimd for Lanes<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        lanes::<T, S>()
+    }
+}
+
+/// The outputs of one block.
+struct Forward<'a, T> {
+    x: &'a [T],
+    places: &'a [usize],
+    taps: &'a [usize],
+    panels: &'a [T],
+    out_c: usize,
+    y: &'a mut [T],
+    accumulate: bool,
+}
+
+impl<T: Real> WithSimd for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = lanes::<T, S>();
+        let mut at = 0;
+        for panel in panels(self.out_c, lanes) {
+            let width = width(&panel, lanes);
+            let len = self.taps.len() * width;
+            let filters = T::read::<S>(&self.panels[at..at + len]);
+            at += len;
+            // Long windows in parts, so that the filters of a part stay in the cache.
+            let most = PANEL_ELEMENTS / width;
+            for (part, taps) in self.taps.chunks(most).enumerate() {
+                let add = self.accumulate || part > 0;
+                if width > lanes {
+                    let (filters, _) = filters.as_chunks::<2>();
+                    self.panel::<S, 2>(simd, &panel, taps, &filters[part * most..], add);
+                } else {
+                    let (filters, _) = filters.as_chunks::<1>();
+                    self.panel::<S, 1>(simd, &panel, taps, &filters[part * most..], add);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Forward<'_, T> {
+    #[inline(always)]
+    fn panel<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        panel: &Range<usize>,
+        taps: &[usize],
+        filters: &[[T::Vector<S>; V]],
+        add: bool,
+    ) {
+        let reach = taps.iter().fold(0, |reach, tap| reach.max(tap + 1));
+        with_height!(S, P => {
+            for (tile, places) in self.places.chunks(P).enumerate() {
+                let mut at = [places[0]; P];
+                at[..places.len()].copy_from_slice(places);
+                let sums = tiles::pixels::<T, S, P, V>(simd, self.x, at, taps, reach, filters);
+                for p in 0..P {
+                    if p < places.len() {
+                        let start = (tile * P + p) * self.out_c;
+                        let y = &mut self.y[start + panel.start..start + panel.end];
+                        tiles::store::<T, S, V>(simd, sums[p], y, add);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// What one block adds to the gradient of the filter.
+struct Weight<'a, T> {
+    x: &'a [T],
+    places: &'a [usize],
+    runs: &'a [usize],
+    run_len: usize,
+    dy: &'a [T],
+    out_c: usize,
+    /// Room for the channels of one panel side by side.
+    panel: &'a mut [T],
+    partial: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Weight<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let lanes = lanes::<T, S>();
+        for panel in panels(self.out_c, lanes) {
+            let width = width(&panel, lanes);
+            let rows = self.panel.chunks_exact_mut(width);
+            for (row, dy) in rows.zip(self.dy.chunks_exact(self.out_c)) {
+                let (channels, zeros) = row.split_at_mut(panel.len());
+                channels.copy_from_slice(&dy[panel.clone()]);
+                zeros.fill(T::zero());
+            }
+            if width > lanes {
+                self.run::<S, 2>(simd, panel);
+            } else {
+                self.run::<S, 1>(simd, panel);
+            }
+        }
+    }
+}
+
+impl<T: Real> Weight<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(&mut self, simd: S, panel: Range<usize>) {
+        let (dy, _) = T::read::<S>(self.panel).as_chunks::<V>();
+        with_height!(S, P => {
+            for (i, run) in self.runs.iter().enumerate() {
+                for wanted in (0..self.run_len).step_by(P) {
+                    // The last tile of a run does some taps again, and does not add them.
+                    let first = wanted.min(self.run_len - P);
+                    let sums = tiles::taps::<T, S, P, V>(simd, self.x, self.places, run + first, dy);
+                    for p in 0..P {
+                        if first + p >= wanted {
+                            let start = (i * self.run_len + first + p) * self.out_c;
+                            let dw = &mut self.partial[start + panel.start..start + panel.end];
+                            tiles::store::<T, S, V>(simd, sums[p], dw, true);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
