@@ -1,7 +1,8 @@
 //! Which part of an image is used, and how it gets to the size that a network reads.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -133,11 +134,6 @@ impl Resampler {
         window: Window,
         shape: ImageShape,
     ) -> Option<Vec<u8>> {
-        let kind = match shape.channels {
-            1 => PixelType::U8,
-            3 => PixelType::U8x3,
-            _ => return None,
-        };
         let (width, height) = (size.0 as f64, size.1 as f64);
         let window = window.scaled(
             width / whole.0 as f64,
@@ -145,13 +141,31 @@ impl Resampler {
             width,
             height,
         );
+        // Said here, since what works for any kind of pixels would be compiled for all of them.
+        match shape.channels {
+            1 => self.typed::<U8>(pixels, size, window, shape),
+            3 => self.typed::<U8x3>(pixels, size, window, shape),
+            _ => None,
+        }
+    }
+
+    fn typed<P: PixelTrait>(
+        &mut self,
+        pixels: &[u8],
+        size: (usize, usize),
+        window: Window,
+        shape: ImageShape,
+    ) -> Option<Vec<u8>> {
         let side = |side: usize| u32::try_from(side).ok();
-        let source = ImageRef::new(side(size.0)?, side(size.1)?, pixels, kind).ok()?;
-        let mut target = Image::new(side(shape.width)?, side(shape.height)?, kind);
+        let source = TypedImageRef::<P>::from_buffer(side(size.0)?, side(size.1)?, pixels).ok()?;
+        let mut bytes = vec![0; shape.width * shape.height * shape.channels];
+        let (width, height) = (side(shape.width)?, side(shape.height)?);
+        let mut target = TypedImage::<P>::from_buffer(width, height, &mut bytes).ok()?;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .crop(window.left, window.top, window.width, window.height);
-        self.resizer.resize(&source, &mut target, &options).ok()?;
-        Some(target.into_vec())
+        let resized = self.resizer.resize_typed(&source, &mut target, &options);
+        resized.ok()?;
+        Some(bytes)
     }
 }
