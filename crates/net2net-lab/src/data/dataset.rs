@@ -34,6 +34,24 @@ impl ImageShape {
     }
 }
 
+impl From<ImageShape> for [usize; 3] {
+    /// Rows, columns and channels.
+    fn from(shape: ImageShape) -> Self {
+        [shape.height, shape.width, shape.channels]
+    }
+}
+
+impl From<[usize; 3]> for ImageShape {
+    /// Of rows, columns and channels.
+    fn from([height, width, channels]: [usize; 3]) -> Self {
+        ImageShape {
+            height,
+            width,
+            channels,
+        }
+    }
+}
+
 impl fmt::Display for ImageShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{}×{}", self.height, self.width, self.channels)

@@ -8,9 +8,7 @@ use super::error::EvolveError;
 use super::home::Home;
 use super::spec::{Arrival, EvolveSpec};
 use super::store::{ArrivedFile, Snapshot};
-use crate::data::{
-    Arrivals, DataError, Dataset, ImageShape, Newcomer, decoded, open_decoded, pack,
-};
+use crate::data::{Arrivals, DataError, Dataset, ImageShape, Newcomer, decoded, open_decoded};
 
 /// Data that are new.
 pub(super) struct Arrived {
@@ -39,15 +37,9 @@ pub(super) enum Look {
 /// Looks for data that no snapshot has.
 pub(super) fn look(home: &Home, spec: &EvolveSpec) -> Result<Look, EvolveError> {
     let before = home.store.snapshots()?;
-    let shape = match before.first() {
-        Some(first) => {
-            let pack = home
-                .objects
-                .checked(&first.train, pack::PACK_EXTENSION, "snapshot 1")?;
-            Some(pack::read(&pack)?.shape())
-        }
-        None => None,
-    };
+    let shape = before
+        .first()
+        .map(|first| ImageShape::from(first.record.shape));
     let looked = match &spec.arrival {
         Arrival::Slices { sizes, classes } => slice(spec, sizes, *classes, before.len())?,
         Arrival::Snapshots => snapshot(spec, before.len() + 1, shape)?,

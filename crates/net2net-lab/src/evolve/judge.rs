@@ -14,6 +14,9 @@ use crate::explore::Limits;
 /// Images in a batch of an evaluation.
 const BATCH: usize = 100;
 
+/// Losses that a reason names.
+const NAMED: usize = 3;
+
 /// What was decided about a challenger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -192,7 +195,16 @@ pub(super) fn verdict(
     );
     match lost.is_empty() {
         true => Verdict::Better(better),
-        false => Verdict::NotBetter(format!("{better}, but {}", lost.join(", "))),
+        false => Verdict::NotBetter(format!("{better}, but {}", some(&lost))),
+    }
+}
+
+/// The first of several, and how many more there are.
+fn some(all: &[String]) -> String {
+    let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    match all.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{}, and {more} more", named.join(", ")),
     }
 }
 

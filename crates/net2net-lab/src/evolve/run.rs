@@ -61,6 +61,16 @@ pub fn step(
     watcher: &mut dyn Watcher,
 ) -> Result<Stepped, EvolveError> {
     settle(home, options, watcher)?;
+    next(home, options, stop, watcher)
+}
+
+/// A step of a home that is in order.
+fn next(
+    home: &mut Home,
+    options: &Options,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> Result<Stepped, EvolveError> {
     let step = match home.store.open_step()? {
         Some(step) => {
             watcher.note(&format!("step {}: goes on", step.id));
@@ -109,9 +119,10 @@ pub fn run(
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Result<Stepped, EvolveError> {
+    settle(home, options, watcher)?;
     let mut waited_for = String::new();
     loop {
-        let stepped = step(home, options, stop, watcher)?;
+        let stepped = next(home, options, stop, watcher)?;
         match &stepped {
             Stepped::Done { .. } => {
                 watcher.note(&said(&stepped));
@@ -197,6 +208,7 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
             .map(|data| keep(home, data))
             .transpose()?,
         record: SnapshotRecord {
+            shape: arrived.train.shape().into(),
             train: arrived.train.len(),
             validation: arrived.validation.as_ref().map_or(0, Dataset::len),
             classes,

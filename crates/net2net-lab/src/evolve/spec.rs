@@ -162,7 +162,7 @@ impl Default for Promotion {
         Promotion {
             confidence: 0.95,
             resamples: 2000,
-            class_loss: 0.05,
+            class_loss: 0.1,
             snapshot_loss: 0.02,
             selection_share: 0.25,
         }

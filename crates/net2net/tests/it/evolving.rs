@@ -455,7 +455,6 @@ fn what_goes_wrong_is_said_and_the_champion_stays() {
     assert_eq!(life["snapshots"][2]["dropped"], true);
 }
 
-/// A trial that cannot be done: its spec names an optimizer's setting that only the program itself refuses at run time.
 #[test]
 fn a_trial_that_crashes_leaves_the_champion() {
     let folder = home(SPEC);
@@ -477,10 +476,12 @@ fn a_trial_that_crashes_leaves_the_champion() {
 #[test]
 #[cfg(unix)]
 fn without_room_it_stops_and_goes_on_when_there_is_some() {
-    let folder = home(SPEC);
+    // A network that takes more room than the images.
+    let (wide, _) = SPEC.split_once("[growth]").unwrap();
+    let folder = home(&wide.replace("width = 0.25", "width = 2.0"));
     let path = folder.path();
-    // First too little for the images, then enough for them but not for all that a trial writes.
-    for blocks in [128, 400] {
+    // Too little for the store, for the images, and for what a trial writes.
+    for blocks in [16, 128, 400] {
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let output = Command::new("sh")
             .current_dir(path)

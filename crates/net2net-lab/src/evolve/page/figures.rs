@@ -44,6 +44,10 @@ pub(super) fn accuracies(life: &Life) -> String {
         }
         way.push(place(one));
     }
+    // What stayed in use up to now; a rollback is told below.
+    if let (Some(last), Some(step)) = (way.last().copied(), life.versions.last()) {
+        way.push((step.step as f64, last.1));
+    }
     chart.line(&way, "way", "the champion");
     for one in &life.versions {
         let class = match promoted(&one) {

@@ -36,12 +36,12 @@ pub(super) fn render(life: &Life, version: &str) -> String {
     body += &element::table(&history_table(life), "Versions");
     body += "<h3>Step by step</h3>\n";
     body += &steps(life);
-    body += "</section>\n<section id=\"tree\">\n<h2>Which trunk grew from which</h2>\n\
+    body += "</section>\n<section class=\"growth\" id=\"tree\">\n<h2>Which trunk grew from which</h2>\n\
              <p class=\"note\">A version goes on from the trunk of the one that it stands under. The figure is its accuracy on \
              the images that judged it; <b>bold</b> is the champion.</p>\n";
     body += &tree::tree(life);
     body += &format!(
-        "</section>\n<section id=\"settings\">\n<h2>Settings and events</h2>\n{}{}</section>\n\
+        "</section>\n<section class=\"growth\" id=\"settings\">\n<h2>Settings and events</h2>\n{}{}</section>\n\
          <footer>Written by net2net {}.</footer>\n",
         element::details(
             "The settings as they stand",

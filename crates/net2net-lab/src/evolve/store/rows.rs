@@ -26,6 +26,8 @@ pub struct Snapshot {
 /// What is known of data that arrived.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
+    /// Rows, columns and channels of an image.
+    pub shape: [usize; 3],
     /// Images to learn from.
     pub train: usize,
     /// Images to judge by.
