@@ -11,7 +11,7 @@ use net2net_lab::evolve::{
     export, history_table, life, rollback, run, said, step,
 };
 use net2net_lab::explore::Watcher;
-use net2net_lab::train::Schedule;
+use net2net_lab::train::{Recipe, Schedule};
 
 use crate::args::evolve::{
     EvolveArgs, EvolveCommand, ExportArgs, InitArgs, LookArgs, RollbackArgs, RunArgs, StepArgs,
@@ -84,10 +84,13 @@ fn chosen(folder: &Path, as_comments: bool) -> Result<EvolveSpec> {
         }
     }
     let teacher = chosen.spec.teacher;
-    let mut recipe = teacher.recipe;
-    recipe.schedule = Schedule::WarmupStableDecay {
-        decay: DECAY,
-        floor: 0.0,
+    // The first network learns as a teacher does, and what comes of it as students do.
+    let decayed = |recipe: Recipe| Recipe {
+        schedule: Schedule::WarmupStableDecay {
+            decay: DECAY,
+            floor: 0.0,
+        },
+        ..recipe
     };
     let mut data = chosen.spec.data;
     (data.train, data.validation) = (None, None);
@@ -100,7 +103,8 @@ fn chosen(folder: &Path, as_comments: bool) -> Result<EvolveSpec> {
             model: Some(teacher.model),
             file: None,
         },
-        recipe,
+        first: Some(decayed(teacher.recipe)),
+        recipe: decayed(chosen.spec.student.recipe),
         growth: Some(GrowthSettings::default()),
         ..EvolveSpec::embedded()?
     };

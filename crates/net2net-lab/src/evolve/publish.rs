@@ -36,6 +36,9 @@ pub const PAGE_FILE: &str = "evolve.html";
 /// What the last hook said.
 const HOOK_LOG: &str = "hook.log";
 
+/// How the names of files begin that are being written (`io::write_atomic`).
+const HALF_WRITTEN: &str = ".tmp";
+
 /// What stands beside the champion's files.
 #[derive(Serialize)]
 struct Card<'a> {
@@ -60,6 +63,7 @@ pub(super) fn settle(
     }
     write_events(home)?;
     clear(home)?;
+    sweep(home)?;
     let text = page::render(&life(home)?, &options.version);
     let path = home.path().join(PAGE_FILE);
     write_atomic(&path, text.as_bytes()).map_err(EvolveError::file(&path))?;
@@ -181,8 +185,33 @@ fn clear(home: &Home) -> Result<(), EvolveError> {
         };
         for entry in entries {
             let folder = entry.map_err(EvolveError::file(&trials))?.path();
+            if !folder.is_dir() {
+                continue;
+            }
             for name in [MODEL_FILE, TRUNK_FILE, ONNX_FILE] {
                 remove(&folder.join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes files that a kill left half-written, which nothing names.
+fn sweep(home: &Home) -> Result<(), EvolveError> {
+    let mut folders = vec![home.path().to_owned()];
+    let objects = fs::read_dir(home.path().join("objects"));
+    folders.extend(
+        objects
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path())),
+    );
+    for folder in folders {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.map_err(EvolveError::file(&folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(HALF_WRITTEN) && path.is_file() {
+                remove(&path)?;
             }
         }
     }

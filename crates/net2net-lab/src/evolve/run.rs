@@ -172,9 +172,9 @@ pub fn said(stepped: &Stepped) -> String {
 /// Keeps what has arrived, and notes it with the step that is to be done about it.
 fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, EvolveError> {
     let before = home.store.snapshots()?;
-    let mut classes = before
-        .last()
-        .map_or_else(Vec::new, |last| last.record.classes.clone());
+    // Classes of data that were put away are not known any more.
+    let used = before.iter().rev().find(|snapshot| !snapshot.dropped);
+    let mut classes = used.map_or_else(Vec::new, |last| last.record.classes.clone());
     let mut new_classes = Vec::new();
     let own = arrived.train.classes().iter();
     let judged = arrived.validation.iter().flat_map(Dataset::classes);

@@ -309,7 +309,11 @@ fn new_classes_grow_the_output_and_new_folders_and_files_are_found() {
     // The same, as files that come into one folder; an image that is there twice is seen once.
     let files = FOLDERS
         .replace("\"images\"", "\"images/files\"")
-        .replace("kind = \"snapshots\"", "kind = \"files\"\nleast = 4");
+        .replace("kind = \"snapshots\"", "kind = \"files\"\nleast = 4")
+        .replace(
+            "replay = 2.0",
+            "replay = 2.0\nshrink_perturb = { shrink = 0.9, perturb = 0.02 }",
+        );
     fs::write(path.join("files.toml"), files).unwrap();
     put("files", 0..2, 0..40);
     done(path, &["init", "watched", "files.toml", "--threads", "1"]);
@@ -334,6 +338,9 @@ fn new_classes_grow_the_output_and_new_folders_and_files_are_found() {
             .to_string()
             .contains("half.png")
     );
+    let trials = life["versions"].as_array().unwrap().iter();
+    let shrunk = trials.map(|one| one["trial"].as_str().unwrap().contains("shrink = 0.9"));
+    assert_eq!(shrunk.collect::<Vec<_>>(), [false, true]);
     let said = done(path, &["step", "watched"]);
     assert!(said.contains("waiting for 4 new training images"), "{said}");
 }

@@ -152,7 +152,7 @@ fn steps(life: &Life) -> String {
     for step in &life.steps {
         let snapshot = life.snapshots.iter().find(|one| one.id == step.snapshot);
         let version = life.versions.iter().find(|one| one.step == step.id);
-        let mut text = format!("<p><b>Step {}</b>", step.id);
+        let mut text = format!("<p><b>Step {}</b> · {}", step.id, date(step.begun));
         if let Some(snapshot) = snapshot {
             text += &escape(&format!(
                 " · {}: {} to learn from, {} to judge by",
@@ -181,7 +181,8 @@ fn steps(life: &Life) -> String {
         items.push((step.begun, text));
     }
     for one in life.decisions.iter().filter(|one| one.step.is_none()) {
-        items.push((one.at, decided(one)));
+        let text = format!("<p><b>By hand</b> · {}</p>\n{}", date(one.at), decided(one));
+        items.push((one.at, text));
     }
     items.sort_by(|a, b| a.0.total_cmp(&b.0));
     let list: String = items
@@ -189,6 +190,31 @@ fn steps(life: &Life) -> String {
         .map(|(_, text)| format!("<li>{text}</li>\n"))
         .collect();
     format!("<ol class=\"life\">\n{list}</ol>\n")
+}
+
+/// A moment, to the minute.
+fn date(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).floor() as i64;
+    // Days are counted from a first of March, so that the day that comes and goes is the last of its year
+    // (Hinnant, "chrono-compatible low-level date algorithms").
+    let days = minutes.div_euclid(24 * 60) + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let of_day = minutes.rem_euclid(24 * 60);
+    format!(
+        "{:04}-{month:02}-{day:02} {:02}:{:02} UTC",
+        year + era * 400 + next,
+        of_day / 60,
+        of_day % 60
+    )
 }
 
 /// A decision in a sentence.
@@ -253,4 +279,21 @@ fn events(life: &Life) -> String {
         .map(|event| format!("{:>4}  {}  {}", event.id, event.kind, event.data))
         .collect();
     format!("<pre>{}</pre>\n", escape(&lines.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, wanted) in [
+            (0.0, "1970-01-01 00:00 UTC"),
+            (951_827_696.5, "2000-02-29 12:34 UTC"),
+            (1_735_689_599.0, "2024-12-31 23:59 UTC"),
+            (4_107_542_400.0, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(date(seconds), wanted);
+        }
+    }
 }

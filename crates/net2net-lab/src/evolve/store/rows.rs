@@ -201,7 +201,7 @@ pub struct Event {
     pub id: i64,
     /// When, in seconds since 1970.
     pub at: f64,
-    /// What: `created`, `arrived`, `trained`, `promoted`, `kept`, `failed`, `rolled-back`, `hook`.
+    /// What: `created`, `arrived`, `promoted`, `kept`, `failed`, `rolled-back`, `hook`.
     pub kind: String,
     /// More of it.
     pub data: serde_json::Value,
