@@ -33,6 +33,7 @@ mod run;
 mod samples;
 mod spec;
 mod store;
+mod trials;
 mod work;
 
 pub use against::{Against, AgainstSpec, Scratch, ScratchSpec, Slice, lay_out_scratch};
