@@ -190,9 +190,11 @@ fn chosen(
     let gain = (plain - loss) / plain;
     let proposal = &proposals[at - 1];
     let compared = format!(
-        "after a probe, `{}` has a validation loss of {loss:.4} and plain continuation one of {plain:.4}: {:+.1} %, and {:.1} % are asked for",
+        "after a probe, `{}` has a validation loss of {loss:.4} and plain continuation one of {plain:.4}, so that it is {} by {:.1} %, and \
+         lower by {:.1} % is asked for",
         proposal.name,
-        100.0 * gain,
+        if gain < 0.0 { "higher" } else { "lower" },
+        100.0 * gain.abs(),
         100.0 * settings.least_gain
     );
     if gain < settings.least_gain {
