@@ -108,7 +108,7 @@ mod tests {
         };
         let pixels: Vec<u8> = (0..18).collect();
         let classes = vec!["a".to_owned(), "b".to_owned()];
-        Dataset::new("three", shape, pixels, vec![0, 1, 1], classes).unwrap()
+        Dataset::new("three", shape, pixels, vec![0_u32, 1, 1], classes).unwrap()
     }
 
     #[test]
@@ -122,7 +122,12 @@ mod tests {
         let bytes = encode(&images()).unwrap();
         let mut long = bytes.clone();
         long[MAGIC.len() + 7] = 0xff;
-        for wrong in [&bytes[..5], &bytes[..40], &bytes[..bytes.len() - 1], &long] {
+        for wrong in [
+            &bytes[..5],
+            &bytes[..40],
+            &bytes[..bytes.len() - 1],
+            &long[..],
+        ] {
             let error = decode(wrong, Path::new("x.pack")).unwrap_err();
             let said = error.to_string();
             assert!(said.contains("x.pack") || said.contains("three"), "{said}");

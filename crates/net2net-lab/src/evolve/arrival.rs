@@ -42,7 +42,7 @@ pub(super) fn look(home: &Home, spec: &EvolveSpec) -> Result<Look, EvolveError> 
         .map(|first| ImageShape::from(first.record.shape));
     let looked = match &spec.arrival {
         Arrival::Slices { sizes, classes } => slice(spec, sizes, *classes, before.len())?,
-        Arrival::Snapshots => snapshot(spec, before.len() + 1, shape)?,
+        Arrival::Snapshots {} => snapshot(spec, before.len() + 1, shape)?,
         Arrival::Files { least } => files(home, spec, *least, &before, shape)?,
     };
     if let (Look::Arrived(arrived), true) = (&looked, before.is_empty())

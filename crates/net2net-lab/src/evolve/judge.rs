@@ -270,7 +270,7 @@ mod tests {
         let count = champion.len();
         let labels: Vec<u32> = (0..count).map(|i| (2 * i / count) as u32).collect();
         let classes = vec!["a".to_owned(), "b".to_owned()];
-        let images = Dataset::new("j", shape, vec![0; count], labels, classes).unwrap();
+        let images = Dataset::new("j", shape, vec![0_u8; count], labels, classes).unwrap();
         let of =
             |correct: &[bool]| scores(correct, &images, &[(1, count / 2), (2, count - count / 2)]);
         Judgement {

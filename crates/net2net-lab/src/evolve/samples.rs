@@ -221,7 +221,7 @@ mod tests {
         };
         let labels: Vec<u32> = (0..41).map(|i| if i == 40 { 2 } else { i % 2 }).collect();
         let classes = ["a", "b", "c"].map(String::from).to_vec();
-        let pack = Dataset::new("p", shape, vec![0; 41], labels, classes).unwrap();
+        let pack = Dataset::new("p", shape, vec![0_u8; 41], labels, classes).unwrap();
         let (select, judge) = parted(&pack, "hash", 0.25, 3);
         assert_eq!((select.len(), judge.len()), (10, 31));
         assert!(judge.contains(&40) && select.iter().all(|at| !judge.contains(at)));

@@ -86,7 +86,7 @@ pub enum Arrival {
         classes: Option<usize>,
     },
     /// Folders named by numbers, `1`, `2`, …, below the data folder; each is a data set.
-    Snapshots,
+    Snapshots {},
     /// New files in the data folder.
     Files {
         /// New training images for which a step waits.
@@ -288,7 +288,7 @@ impl EvolveSpec {
                 _ => Ok(()),
             },
             Arrival::Files { least: 0 } => wrong("needs `least` of 1 or more"),
-            Arrival::Snapshots | Arrival::Files { .. } if self.data.folder.is_none() => {
+            Arrival::Snapshots {} | Arrival::Files { .. } if self.data.folder.is_none() => {
                 wrong("of this kind needs `folder` under [data]")
             }
             _ => Ok(()),
