@@ -1,6 +1,9 @@
 //! Whether capacity is the limit, and if so, by what the network grows.
 
+use std::fs;
 use std::path::PathBuf;
+
+use net2net_core::io::{Checkpoint, write_atomic};
 
 use super::error::EvolveError;
 use super::spec::GrowthSettings;
@@ -14,6 +17,8 @@ use crate::trial::TrialResult;
 
 /// The probe of plain continuation.
 const PLAIN: &str = "probe-0";
+/// The scored moves of a step that probes: scoring is not done again after an interruption.
+const MOVES_FILE: &str = "moves.json";
 /// The least evaluations of a probe, so that its loss can be seen falling.
 const EVALUATIONS: usize = 8;
 
@@ -113,6 +118,36 @@ fn proposals(
     let Some(network) = &trunk.network else {
         return Ok(Vec::new());
     };
+    let path = work.folder.join(MOVES_FILE);
+    let json = |source| EvolveError::Json {
+        path: path.clone(),
+        source,
+    };
+    let mut proposals: Vec<Proposal> = if path.exists() {
+        let bytes = fs::read(&path).map_err(EvolveError::file(&path))?;
+        serde_json::from_slice(&bytes).map_err(json)?
+    } else {
+        let scored = scored(work, network, settings)?;
+        let bytes = serde_json::to_vec(&scored).map_err(json)?;
+        write_atomic(&path, &bytes).map_err(EvolveError::file(&path))?;
+        scored
+    };
+    work.watcher.note(&format!(
+        "step {}: the training loss has come to a plateau; {} moves scored, the best is probed: {}",
+        work.step.id,
+        proposals.len(),
+        proposals.first().map_or("none", |best| &best.name)
+    ));
+    proposals.truncate(settings.probes);
+    Ok(proposals)
+}
+
+/// All moves of a network, by their scores.
+fn scored(
+    work: &Work<'_>,
+    network: &Checkpoint,
+    settings: &GrowthSettings,
+) -> Result<Vec<Proposal>, EvolveError> {
     let asked = Asked {
         moves: &settings.moves,
         limits: &work.spec.limits,
@@ -122,14 +157,7 @@ fn proposals(
         plan_seed: work.seed(),
         threads: work.threads,
     };
-    let (mut proposals, _) = propose(network, &work.data()?, &asked, |_| false)?;
-    work.watcher.note(&format!(
-        "step {}: the training loss has come to a plateau; {} moves scored, the best is probed: {}",
-        work.step.id,
-        proposals.len(),
-        proposals.first().map_or("none", |best| &best.name)
-    ));
-    proposals.truncate(settings.probes);
+    let (proposals, _) = propose(network, &work.data()?, &asked, |_| false)?;
     Ok(proposals)
 }
 
