@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod evolve;
 mod kill;
 mod python;
 mod tidy;
@@ -38,7 +39,9 @@ enum Command {
         #[command(flatten)]
         python: python::Choice,
     },
-    /// Kill explorations at random moments, and check that nothing is lost or done twice.
+    /// Compare the life of a model with retraining it from scratch whenever data have arrived.
+    Evolve(evolve::Arguments),
+    /// Kill explorations, or lives, at random moments, and check that nothing is lost or done twice.
     Kill(kill::Arguments),
     /// Check the rules of the house, and that what is generated from the code is up to date.
     Tidy,
@@ -91,6 +94,7 @@ fn main() -> Result<()> {
         Command::Fixtures { python } => {
             python::run_script(&python.interpreter()?, "make_fixtures.py")
         }
+        Command::Evolve(arguments) => evolve::run(&arguments, &root()),
         Command::Kill(arguments) => kill::run(&arguments, &root()),
         Command::Tidy => tidy::tidy(&root()),
         Command::Generate => tidy::generate(&root()),

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod data;
+pub mod evolve;
 pub mod explore;
 pub mod models;
 pub mod report;

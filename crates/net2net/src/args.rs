@@ -1,5 +1,7 @@
 //! The command line: every flag with its documentation.
 
+pub(crate) mod evolve;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -34,8 +36,8 @@ Exit codes:
   0    done
   1    failed; the message says why and what to do
   2    the command line was not understood
-  3    no room on the disk; make some and go on with --resume
-  130  stopped by Ctrl-C; go on with --resume";
+  3    no room on the disk; make some and go on with --resume, or the same command of train and evolve
+  130  stopped by Ctrl-C; go on in the same way";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Try many architectures, each grown from the best network so far
     Explore(ExploreArgs),
+    /// Let a model live on as its data grow: train on, grow, and promote only what is surely better
+    Evolve(evolve::EvolveArgs),
     /// Write a network of ours as ONNX
     Export(ExportArgs),
     /// Write the reports of finished comparisons or of an exploration again

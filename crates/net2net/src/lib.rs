@@ -7,6 +7,7 @@
 mod args;
 mod compare;
 mod data;
+mod evolve;
 mod explore;
 mod grow;
 mod growing;
@@ -26,12 +27,15 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
+use net2net_lab::evolve::EvolveError;
+use net2net_lab::explore::ExploreError;
+use net2net_lab::trial::ProcessError;
 
 /// The exit code of a run that was stopped and can be resumed: that of a shell's Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 /// The exit code where a file could not be written for lack of room.
-const NO_ROOM: u8 = net2net_lab::explore::NO_ROOM as u8;
+const NO_ROOM: u8 = net2net_lab::trial::NO_ROOM as u8;
 
 /// The program's commands and options, as the argument parser knows them.
 pub fn command() -> clap::Command {
@@ -52,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Data(options) => data::data(&options),
         Command::Train(options) => train::train(&options),
         Command::Explore(options) => explore::explore(&options),
+        Command::Evolve(options) => evolve::evolve(&options),
         Command::Export(options) => train::export(&options),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -99,9 +104,14 @@ fn is_out_of_room(error: &anyhow::Error) -> bool {
             ErrorKind::QuotaExceeded,
             ErrorKind::FileTooLarge,
         ];
-        let lab = cause.downcast_ref::<net2net_lab::explore::ExploreError>();
+        let explore = cause.downcast_ref::<ExploreError>();
+        let evolve = cause.downcast_ref::<EvolveError>();
         io.is_some_and(|io| full.contains(&io.kind()))
-            || matches!(lab, Some(net2net_lab::explore::ExploreError::NoRoom { .. }))
+            || matches!(
+                explore,
+                Some(ExploreError::Process(ProcessError::NoRoom { .. }))
+            )
+            || evolve.is_some_and(EvolveError::is_out_of_room)
     };
     error.chain().any(of)
 }

@@ -118,7 +118,8 @@ impl Checkpoint {
         write_atomic(path, &bytes).map_err(fault)
     }
 
-    fn to_bytes(&self) -> Result<Vec<u8>, String> {
+    /// The file that [`Checkpoint::write`] writes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let mut named: BTreeMap<String, &Tensor<f32>> = BTreeMap::new();
         for (name, tensor) in self.weights.iter() {
             named.insert(name.to_owned(), tensor);

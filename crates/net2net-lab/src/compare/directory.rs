@@ -34,8 +34,10 @@ pub trait Stated: Clone + PartialEq + Sized {
             source,
         })?;
         let mut spec = Self::from_toml(&text)?;
-        if let (Some(folder), Some(parent)) = (&mut spec.data_mut().folder, path.parent()) {
-            *folder = parent.join(&*folder);
+        if let Some(parent) = path.parent() {
+            for place in spec.data_mut().places_mut() {
+                *place = parent.join(&*place);
+            }
         }
         Ok(spec)
     }
@@ -44,11 +46,12 @@ pub trait Stated: Clone + PartialEq + Sized {
     /// relative to where the process runs is then relative to that directory.
     fn at_home_in(&self, home: &Path) -> Self {
         let mut spec = self.clone();
-        if let Some(folder) = &mut spec.data_mut().folder
-            && folder.is_relative()
-            && let (Ok(home), Ok(full)) = (home.canonicalize(), folder.canonicalize())
-        {
-            *folder = relative(&home, &full);
+        for place in spec.data_mut().places_mut() {
+            if place.is_relative()
+                && let (Ok(home), Ok(full)) = (home.canonicalize(), place.canonicalize())
+            {
+                *place = relative(&home, &full);
+            }
         }
         spec
     }
@@ -247,7 +250,8 @@ pub fn resume<S: Stated>(
     Ok((claimed, spec, started))
 }
 
-fn claim(path: &Path) -> Result<Claimed, DirectoryError> {
+/// Takes a directory for this process alone.
+pub(crate) fn claim(path: &Path) -> Result<Claimed, DirectoryError> {
     let lock_path = path.join(".lock");
     let lock = File::create(&lock_path).map_err(|source| DirectoryError::File {
         path: lock_path.clone(),

@@ -16,6 +16,7 @@ mod student;
 pub use architecture::architecture;
 pub use baseline::{Baseline, Distillation, Hints, Paper, Stages};
 pub use choose::{Chosen, choose};
+pub(crate) use directory::claim;
 pub use directory::{
     COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, Stated, create, resume,
 };

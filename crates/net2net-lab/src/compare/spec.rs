@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use net2net_core::io::folder_of;
 use net2net_core::request::Request;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,7 +10,7 @@ use thiserror::Error;
 use super::baseline::{self, Baseline};
 use super::policy::{Moments, Rate};
 use crate::data::{
-    DataError, Dataset, Normalization, Opened, SourceOptions, Splits, fashion_mini, open,
+    DataError, Dataset, Mixture, Normalization, Opened, SourceOptions, Splits, fashion_mini, open,
 };
 use crate::models::ModelSpec;
 use crate::train::{Recipe, RecipeError, TrainingData};
@@ -43,6 +44,9 @@ pub struct DataSpec {
     /// embedded Fashion-MNIST subset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// A mixture, relative to the spec's own file, in place of a folder: see [`Mixture`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<PathBuf>,
     /// How many training images are used, balanced over classes; by default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<usize>,
@@ -310,6 +314,11 @@ impl super::directory::Stated for Spec {
 }
 
 impl DataSpec {
+    /// The places of files that it names.
+    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.folder.iter_mut().chain(&mut self.mixture)
+    }
+
     /// Loads the images; subsets are drawn with `seed`.
     pub fn load(&self, seed: u64) -> Result<Splits, DataError> {
         Ok(self.open(seed)?.splits)
@@ -317,9 +326,22 @@ impl DataSpec {
 
     /// Loads the images, and says what was found; subsets are drawn with `seed`.
     pub fn open(&self, seed: u64) -> Result<Opened, DataError> {
-        let opened = match &self.folder {
-            Some(folder) => open(folder, &self.read)?,
-            None => Opened {
+        let opened = match (&self.folder, &self.mixture) {
+            (Some(folder), None) => open(folder, &self.read)?,
+            (None, Some(mixture)) => Opened {
+                splits: Mixture::read(mixture)?.load(folder_of(mixture))?,
+                kind: "a mixture of packs".to_owned(),
+                shape_reason: "as the packs say".to_owned(),
+                notes: Vec::new(),
+            },
+            (Some(_), Some(mixture)) => {
+                return Err(DataError::Setting {
+                    field: "mixture",
+                    found: mixture.display().to_string(),
+                    wanted: "must not stand beside `folder`",
+                });
+            }
+            (None, None) => Opened {
                 splits: fashion_mini()?,
                 kind: "built in".to_owned(),
                 shape_reason: "as the files say".to_owned(),

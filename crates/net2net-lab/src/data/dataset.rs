@@ -34,6 +34,24 @@ impl ImageShape {
     }
 }
 
+impl From<ImageShape> for [usize; 3] {
+    /// Rows, columns and channels.
+    fn from(shape: ImageShape) -> Self {
+        [shape.height, shape.width, shape.channels]
+    }
+}
+
+impl From<[usize; 3]> for ImageShape {
+    /// Of rows, columns and channels.
+    fn from([height, width, channels]: [usize; 3]) -> Self {
+        ImageShape {
+            height,
+            width,
+            channels,
+        }
+    }
+}
+
 impl fmt::Display for ImageShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{}×{}", self.height, self.width, self.channels)
@@ -329,6 +347,14 @@ impl Dataset {
     /// # Errors
     /// [`DataError::SampleCount`] if `count` is 0 or more than there are.
     pub fn take_balanced(&self, count: usize, seed: u64) -> Result<Self, DataError> {
+        self.subset(&self.balanced(count, seed)?)
+    }
+
+    /// The places of the samples that [`Dataset::take_balanced`] takes.
+    ///
+    /// # Errors
+    /// [`DataError::SampleCount`] if `count` is 0 or more than there are.
+    pub fn balanced(&self, count: usize, seed: u64) -> Result<Vec<usize>, DataError> {
         self.check_count(count, self.len())?;
         let mut by_class = vec![Vec::new(); self.classes.len()];
         for (index, &label) in self.labels.iter().enumerate() {
@@ -349,7 +375,7 @@ impl Dataset {
         });
         let mut chosen: Vec<usize> = in_turn.take(count).copied().collect();
         chosen.sort_unstable();
-        self.subset(&chosen)
+        Ok(chosen)
     }
 
     /// Sets `validation` random samples aside; both parts keep the order of the set.

@@ -28,6 +28,15 @@ pub enum DataError {
         source: io::Error,
     },
 
+    /// A pack or a mixture is damaged, or does not belong to the others.
+    #[error("{}: not a sound pack of images: {reason}", file.display())]
+    Pack {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// The first four bytes are not those of the kind of IDX file that was asked for.
     #[error(
         "{}: starts with {found:#010x}, an IDX file of {wanted} starts with {expected:#010x}; \

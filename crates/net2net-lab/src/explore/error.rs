@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::compare::SpecError;
 use crate::data::DataError;
 use crate::train::RunError;
-use crate::trial::TrialError;
+use crate::trial::{ProcessError, TrialError};
 
 /// Why an exploration failed.
 #[derive(Debug, Error)]
@@ -69,22 +69,9 @@ pub enum ExploreError {
         /// The seed.
         seed: u64,
     },
-    /// A disk is full.
-    #[error("there is no room to go on: trial {trial}: {why}; make room and resume")]
-    NoRoom {
-        /// The trial that found out.
-        trial: String,
-        /// What it said.
-        why: String,
-    },
-    /// The program cannot be started again for a trial.
-    #[error("{} cannot be started: {source}", path.display())]
-    Program {
-        /// The program.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// See [`ProcessError`].
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {

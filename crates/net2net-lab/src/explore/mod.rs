@@ -18,9 +18,9 @@
 mod error;
 mod figures;
 mod moves;
-mod page;
+pub(crate) mod page;
 mod parallel;
-mod processes;
+mod propose;
 mod record;
 mod run;
 mod score;
@@ -34,7 +34,8 @@ pub use error::ExploreError;
 pub use figures::{Correlation, spearman};
 pub use moves::{Move, fingerprint, moves};
 pub use page::{front_table, saved};
-pub use processes::NO_ROOM;
+pub(crate) use parallel::context;
+pub(crate) use propose::{Asked, propose};
 pub use record::{CandidateRecord, Control, Exploration, SeedRecord, TrialRecord};
 pub use run::{Ended, Options, PAGE_FILE, RECORD_FILE, Watcher, explore, rerender};
 pub use score::first_order_gain;
@@ -43,3 +44,4 @@ pub use spec::{
 };
 pub use state::{Candidate, Outcome, Proposal, Spent, State};
 pub use strategy::{Adoption, Next, next};
+pub(crate) use winners::link;

@@ -91,7 +91,7 @@ fn steps_a_second(
 }
 
 /// A pool of threads for planning and scoring.
-pub(super) fn context(threads: usize) -> Result<Context<f32>, ExploreError> {
+pub(crate) fn context(threads: usize) -> Result<Context<f32>, ExploreError> {
     let started = Context::new(threads);
     Ok(
         started.map_err(|error| net2net_core::engine::CompileError::Threads {

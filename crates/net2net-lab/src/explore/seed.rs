@@ -6,23 +6,22 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use net2net_core::io::{Checkpoint, write_atomic};
-use net2net_core::plan::PlanError;
-use net2net_core::request::{RequestError, request};
 use serde::{Deserialize, Serialize};
 
 use super::error::ExploreError;
-use super::moves::{fingerprint, moves};
-use super::parallel::context;
-use super::processes::{End, Task, failure, side_by_side};
+use super::moves::fingerprint;
+use super::propose::{Asked, propose};
 use super::run::{Options, Watcher};
-use super::score::Scorer;
 use super::spec::ExploreSpec;
 use super::state::{Candidate, Outcome, Proposal, State};
 use super::strategy::{Adoption, Next, next};
 use super::winners::{ancestry, label, link, trial};
 use crate::compare::{DataSpec, Stated};
 use crate::train::{MODEL_FILE, Recipe, TRUNK_FILE, TrainingData};
-use crate::trial::{DONE, StartSpec, StartWeights, TrialSpec, fits, latency_ms, open, read_done};
+use crate::trial::{
+    DONE, End, StartSpec, StartWeights, Task, TrialSpec, failure, fits, latency_ms, open,
+    read_done, side_by_side,
+};
 
 const START_FILE: &str = "start.safetensors";
 const PLAN_FILE: &str = "plan.json";
@@ -127,6 +126,7 @@ impl Search<'_> {
                 plans: Vec::new(),
                 weights: StartWeights::Kept,
                 keep_moments: false,
+                shrink_perturb: None,
                 model: start.model.clone(),
             };
             let from = start.file.as_ref().map(|_| copy.as_path());
@@ -236,64 +236,18 @@ impl Search<'_> {
     /// Plans all moves of a candidate, leaves out what is refused, beyond the limits or there already, and scores the rest.
     fn propose(&self, candidate: usize) -> Result<Scored, ExploreError> {
         let began = Instant::now();
-        let (spec, threads) = (self.spec, self.options.threads);
         let model = self.checkpoint(&self.inherited(candidate))?;
-        let (graph, weights) = (&model.graph, &model.weights);
-        let drawn = self.data.statistics_images(self.seed)?;
-        let mut cx = context(threads)?;
-        let scorer = Scorer::new(
-            graph,
-            weights,
-            self.data,
-            spec.score_images,
-            self.seed,
-            threads,
-        )?;
-        let mut proposals: Vec<Proposal> = Vec::new();
-        let mut duplicates = 0;
-        for one in moves(graph, &spec.moves) {
-            let (batch, inputs) = (drawn.count, [&drawn.images[..]]);
-            let seed = self.seed ^ candidate as u64;
-            let planned = request(&mut cx, graph, weights, &one.request, seed, batch, &inputs);
-            let (plan, growth) = match planned {
-                Err(error @ RequestError::Plan(PlanError::Measure(_))) => return Err(error.into()),
-                // What cannot grow is no move.
-                Err(_) => continue,
-                Ok(planned) => planned,
-            };
-            let grown = growth.graph();
-            let fingerprint = fingerprint(grown);
-            if self.state.has(&fingerprint)
-                || proposals.iter().any(|p| p.fingerprint == fingerprint)
-            {
-                duplicates += 1;
-                continue;
-            }
-            let (parameters, flops) = (grown.parameter_count(), grown.flops());
-            let limits = &spec.limits;
-            if limits.parameters.is_some_and(|most| parameters > most)
-                || limits.flops.is_some_and(|most| flops > most)
-            {
-                continue;
-            }
-            let latency_ms = self.latency(grown)?;
-            if let (Some(most), Some(found)) = (limits.latency_ms, latency_ms)
-                && found > most
-            {
-                continue;
-            }
-            proposals.push(Proposal {
-                name: one.name,
-                score: scorer.score(&plan)?,
-                parameters,
-                flops,
-                latency_ms,
-                fingerprint,
-                plan,
-            });
-        }
-        let score = |p: &Proposal| p.score.unwrap_or(f64::NEG_INFINITY);
-        proposals.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        let asked = Asked {
+            moves: &self.spec.moves,
+            limits: &self.spec.limits,
+            latency: self.spec.needs_latency(),
+            score_images: self.spec.score_images,
+            seed: self.seed,
+            plan_seed: self.seed ^ candidate as u64,
+            threads: self.options.threads,
+        };
+        let (proposals, duplicates) =
+            propose(&model, self.data, &asked, |known| self.state.has(known))?;
         Ok(Scored {
             seconds: began.elapsed().as_secs_f64(),
             duplicates,
@@ -352,6 +306,7 @@ impl Search<'_> {
                 },
                 // Of one optimizer they mean nothing to another.
                 keep_moments: self.shares_moments(*candidate, *rung, &recipe),
+                shrink_perturb: None,
                 model: None,
             };
             let from = match (rung, one.parent) {
@@ -505,6 +460,7 @@ impl Search<'_> {
             plans: Vec::new(),
             weights: StartWeights::Fresh,
             keep_moments: false,
+            shrink_perturb: None,
             model: None,
         };
         let from = self.inherited(candidate);

@@ -61,7 +61,7 @@ pub(super) fn write(state: &State, folder: &Path, front: &[usize]) -> Result<(),
 }
 
 /// Another name for a file; a copy where the file system has none. What is there is replaced.
-pub(super) fn link(from: &Path, to: &Path) -> Result<(), ExploreError> {
+pub(crate) fn link(from: &Path, to: &Path) -> Result<(), ExploreError> {
     match fs::remove_file(to) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(ExploreError::file(to)(error));

@@ -17,16 +17,21 @@
 
 mod error;
 mod latency;
+mod processes;
 mod publish;
 mod result;
+mod shrink;
 mod spec;
 mod start;
 mod work;
 
 pub use error::TrialError;
 pub use latency::latency_ms;
+pub(crate) use processes::{End, Task, failure, side_by_side};
+pub use processes::{NO_ROOM, ProcessError};
 pub use result::TrialResult;
+pub use shrink::ShrinkPerturb;
 pub use spec::{StartSpec, StartWeights, TrialSpec};
-pub(crate) use start::fits;
 pub use start::open;
+pub(crate) use start::{classes_of, fits};
 pub use work::{DONE, ONNX_FILE, TrialEnded, read_done, train};

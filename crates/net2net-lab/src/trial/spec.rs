@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{DataSpec, SpecError, Stated};
 use crate::models::ModelSpec;
 use crate::train::Recipe;
+use crate::trial::ShrinkPerturb;
 
 /// The spec that is printed when none is given.
 const DEFAULT: &str = include_str!("default.toml");
@@ -48,6 +49,9 @@ pub struct StartSpec {
     /// Whether the optimizer's moments of the file are taken along, grown with the weights.
     #[serde(default = "yes")]
     pub keep_moments: bool,
+    /// Whether weights are shrunk towards nothing and mixed with fresh ones, after all plans; the optimizer's moments go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrink_perturb: Option<ShrinkPerturb>,
     /// An architecture with fresh weights, in place of a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSpec>,
@@ -91,11 +95,16 @@ impl StartSpec {
     /// Refuses what names no network, or two.
     pub fn check(&self) -> Result<(), SpecError> {
         match (&self.model, &self.file) {
-            (Some(_), None) | (None, Some(_)) => Ok(()),
-            _ => Err(SpecError::Setting(
-                "`start` must name either a `model` or a `file`".to_owned(),
-            )),
+            (Some(_), None) | (None, Some(_)) => {}
+            _ => {
+                return Err(SpecError::Setting(
+                    "`start` must name either a `model` or a `file`".to_owned(),
+                ));
+            }
         }
+        self.shrink_perturb
+            .as_ref()
+            .map_or(Ok(()), ShrinkPerturb::check)
     }
 }
 

@@ -54,6 +54,29 @@ pub fn open(path: &Path) -> Result<Checkpoint, TrialError> {
 
 /// Refuses a network that does not read such images, or has too few classes for them.
 pub(crate) fn fits(graph: &Graph, data: &TrainingData) -> Result<(), TrialError> {
+    reads(graph, data)?;
+    let classes = data.splits.train.classes().len();
+    match classes_of(graph) {
+        Some(found) if found < classes => Err(TrialError::Unfit {
+            why: format!(
+                "has {found} classes, and the images have {classes}; `net2net grow --classes {classes}` adds the others"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// How many classes a network tells apart, if its first output is one of logits.
+pub(crate) fn classes_of(graph: &Graph) -> Option<usize> {
+    let logits = graph.outputs().first().map(|id| &graph.get(*id).shape);
+    match logits.map(|shape| shape.extents()) {
+        Some([Extent::Batch, Extent::Fixed(found)]) => Some(*found),
+        _ => None,
+    }
+}
+
+/// Refuses a network that does not read such images.
+fn reads(graph: &Graph, data: &TrainingData) -> Result<(), TrialError> {
     let images = data.splits.train.shape();
     let wanted = [
         Extent::Batch,
@@ -83,16 +106,7 @@ pub(crate) fn fits(graph: &Graph, data: &TrainingData) -> Result<(), TrialError>
             ),
         });
     }
-    let classes = data.splits.train.classes().len();
-    let logits = graph.outputs().first().map(|id| &graph.get(*id).shape);
-    match logits.map(|shape| shape.extents()) {
-        Some([Extent::Batch, Extent::Fixed(found)]) if *found < classes => Err(TrialError::Unfit {
-            why: format!(
-                "has {found} classes, and the images have {classes}; `net2net grow --classes {classes}` adds the others"
-            ),
-        }),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 impl Start {
@@ -113,15 +127,21 @@ impl Start {
             (None, Some(file)) => Start::of(open(&folder.join(file))?),
             (None, None) => return Err(spec.check().err().map_or_else(nothing, Into::into)),
         };
-        fits(&start.graph, data)?;
+        reads(&start.graph, data)?;
         if !spec.keep_moments {
             start.optimizer = OptimizerState::default();
         }
         for plan in &spec.plans {
             start.grow(&folder.join(plan), spec.weights, data, seed, threads)?;
         }
+        // Classes that are lacking may come by a plan.
+        fits(&start.graph, data)?;
         if spec.weights == StartWeights::Fresh {
             start.weights = initialize(&start.graph, seed);
+            start.optimizer = OptimizerState::default();
+        }
+        if let Some(amounts) = &spec.shrink_perturb {
+            amounts.apply(&start.graph, &mut start.weights, seed);
             start.optimizer = OptimizerState::default();
         }
         Ok(start)

@@ -6,6 +6,7 @@
 mod onnxruntime;
 mod quantized;
 
+mod evolving;
 mod exploring;
 mod growing;
 mod lengths;

@@ -38,13 +38,46 @@ struct Found<'a> {
 
 /// Finds out how a tree's images are arranged.
 pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangement, DataError> {
-    let (prefix, images) = below_common_folder(tree);
     let unknown = |found: String| DataError::Unrecognized {
         folder: tree.root.clone(),
         found,
     };
-    if images.is_empty() {
+    let Some((arrangement, _)) = parts(tree, options)? else {
         return Err(unknown("holds no images".to_owned()));
+    };
+    if arrangement.classes.len() < 2 {
+        return Err(unknown(format!(
+            "holds images in {} class{}, and at least 2 are needed",
+            arrangement.classes.len(),
+            if arrangement.classes.len() == 1 {
+                ""
+            } else {
+                "es"
+            }
+        )));
+    }
+    for (part, name) in [
+        (&arrangement.train, "training"),
+        (&arrangement.validation, "validation"),
+    ] {
+        if part.images.is_empty() {
+            return Err(DataError::Layout {
+                folder: tree.root.clone(),
+                reason: format!("leaves no images for {name}"),
+            });
+        }
+    }
+    Ok(arrangement)
+}
+
+/// The same, of whatever is there, and whether the folders say what is for validation; `None` where there are no images.
+pub(super) fn parts(
+    tree: &Tree,
+    options: &SourceOptions,
+) -> Result<Option<(Arrangement, bool)>, DataError> {
+    let (prefix, images) = below_common_folder(tree);
+    if images.is_empty() {
+        return Ok(None);
     }
     let tops: BTreeSet<&str> = images
         .iter()
@@ -58,7 +91,7 @@ pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangemen
         })
     };
     let mut notes = Vec::new();
-    let mut arrangement = match named(&TRAIN) {
+    let (mut arrangement, stated) = match named(&TRAIN) {
         Some(train) => {
             let (part, classes) =
                 in_classes(tree, &images, 1, |i| i.folders.first() == Some(&train))?;
@@ -70,27 +103,25 @@ pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangemen
                             .filter(|top| !used.contains(top))
                             .map(|top| format!("the folder {top} is not used")),
                     );
-                    with_validation(tree, options, &prefix, &images, validation, part, classes)?
+                    let both = with_validation(
+                        tree, options, &prefix, &images, validation, part, classes,
+                    )?;
+                    (both, true)
                 }
-                None => split(part, classes, options, &format!("{train}/CLASS, split")),
+                None => (
+                    split(part, classes, options, &format!("{train}/CLASS, split")),
+                    false,
+                ),
             }
         }
         None => {
             let (part, classes) = in_classes(tree, &images, 0, |i| !i.folders.is_empty())?;
-            split(part, classes, options, "folders of classes, split")
+            (
+                split(part, classes, options, "folders of classes, split"),
+                false,
+            )
         }
     };
-    if arrangement.classes.len() < 2 {
-        return Err(unknown(format!(
-            "holds images in {} class{}, and at least 2 are needed",
-            arrangement.classes.len(),
-            if arrangement.classes.len() == 1 {
-                ""
-            } else {
-                "es"
-            }
-        )));
-    }
     let loose = images
         .iter()
         .filter(|image| image.folders.is_empty())
@@ -103,18 +134,7 @@ pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangemen
     arrangement
         .notes
         .extend(tree.notes.iter().cloned().chain(notes));
-    for (part, name) in [
-        (&arrangement.train, "training"),
-        (&arrangement.validation, "validation"),
-    ] {
-        if part.images.is_empty() {
-            return Err(DataError::Layout {
-                folder: tree.root.clone(),
-                reason: format!("leaves no images for {name}"),
-            });
-        }
-    }
-    Ok(arrangement)
+    Ok(Some((arrangement, stated)))
 }
 
 /// All images, and the folder that they have in common: archives tend to hold everything in one.

@@ -6,6 +6,7 @@
 
 mod archive;
 pub(crate) mod arrange;
+mod arrivals;
 mod cifar;
 mod labels;
 mod small;
@@ -19,6 +20,7 @@ use super::decode::probe;
 use super::keyed::{Purpose, permutation, stream};
 use super::{DataError, Dataset, ImageShape, Splits, folder};
 use arrange::{Arrangement, Part, arrange};
+pub(crate) use arrivals::{Arrivals, Newcomer, decoded, open_decoded};
 pub(crate) use cifar::Cifar;
 pub(crate) use tree::{Entry, Tree};
 

@@ -81,6 +81,23 @@ fn whole(
         .ok_or_else(|| ImageFault::Damaged("it cannot be resized".to_owned()))
 }
 
+/// A set in memory with images of another shape, if it is another one.
+pub(super) fn shaped(set: Dataset, shape: ImageShape) -> Result<Dataset, DataError> {
+    let found = set.shape();
+    if found == shape {
+        return Ok(set);
+    }
+    if found.channels != shape.channels || shape.height != shape.width {
+        return Err(DataError::Layout {
+            folder: set.name().into(),
+            reason: format!(
+                "has images of {found} where those before were {shape}; bring them to that size and number of colours"
+            ),
+        });
+    }
+    resized(&set, shape.height)
+}
+
 /// A set in memory with square images of another side.
 pub(super) fn resized(set: &Dataset, side: usize) -> Result<Dataset, DataError> {
     let from = set.shape();

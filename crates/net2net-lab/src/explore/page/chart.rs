@@ -12,18 +12,18 @@ const TOP: f64 = 14.0;
 const BOTTOM: f64 = 56.0;
 
 /// A drawing over two axes.
-pub(super) struct Chart {
+pub(crate) struct Chart {
     x: (f64, f64),
     y: (f64, f64),
     body: String,
 }
 
 /// How the numbers of an axis are written.
-pub(super) type Format = fn(f64) -> String;
+pub(crate) type Format = fn(f64) -> String;
 
 impl Chart {
     /// Axes that hold all of some points, with a little room around them.
-    pub(super) fn around(points: impl Iterator<Item = (f64, f64)>) -> Option<Chart> {
+    pub(crate) fn around(points: impl Iterator<Item = (f64, f64)>) -> Option<Chart> {
         let mut range: Option<[f64; 4]> = None;
         for (x, y) in points.filter(|(x, y)| x.is_finite() && y.is_finite()) {
             let [a, b, c, d] = range.unwrap_or([x, x, y, y]);
@@ -48,7 +48,7 @@ impl Chart {
     }
 
     /// The same axes, their values no lower than one.
-    pub(super) fn cut_below(mut self, low: f64) -> Chart {
+    pub(crate) fn cut_below(mut self, low: f64) -> Chart {
         self.y.0 = self.y.0.max(low.min(self.y.1 - 1e-6));
         self
     }
@@ -61,7 +61,7 @@ impl Chart {
     }
 
     /// A dot that says what it is when pointed at.
-    pub(super) fn dot(&mut self, at: (f64, f64), class: &str, title: &str) {
+    pub(crate) fn dot(&mut self, at: (f64, f64), class: &str, title: &str) {
         let (x, y) = self.at(at);
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -72,7 +72,7 @@ impl Chart {
     }
 
     /// A line through points.
-    pub(super) fn line(&mut self, points: &[(f64, f64)], class: &str, title: &str) {
+    pub(crate) fn line(&mut self, points: &[(f64, f64)], class: &str, title: &str) {
         let finite = points
             .iter()
             .filter(|(x, y)| x.is_finite() && y.is_finite());
@@ -91,7 +91,7 @@ impl Chart {
     }
 
     /// The element, with axes.
-    pub(super) fn svg(self, titles: [&str; 2], formats: [Format; 2], label: &str) -> String {
+    pub(crate) fn svg(self, titles: [&str; 2], formats: [Format; 2], label: &str) -> String {
         let mut axes = String::new();
         let (right, floor) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
         for y in ticks(self.y) {

@@ -3,7 +3,7 @@
 //! The answer comes first; then, for each seed, the front, the curves, the family tree, and how far scores and short rungs
 //! could be trusted. Every string of a record passes through `escape`.
 
-mod chart;
+pub(crate) mod chart;
 mod figures;
 mod tree;
 
@@ -15,7 +15,8 @@ use crate::report::format::{NONE, counted, duration, percent, si};
 use crate::report::html::{document, element};
 use crate::report::table::Table;
 
-const STYLE: &str = include_str!("explore.css");
+/// The style of charts and trees.
+pub(crate) const STYLE: &str = include_str!("explore.css");
 
 /// Renders an exploration.
 pub(super) fn render(exploration: &Exploration) -> String {

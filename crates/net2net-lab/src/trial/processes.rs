@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use net2net_core::io::write_atomic;
-
-use super::error::ExploreError;
+use thiserror::Error;
 
 /// The exit code of a process that could not write because there is no room.
 pub const NO_ROOM: i32 = 3;
@@ -22,19 +21,58 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const FAILED_FILE: &str = "failed.txt";
 const LOG_FILE: &str = "stderr.log";
 
+/// Why a trial could not be done, which says nothing about the trial.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// A disk is full.
+    #[error("there is no room to go on: trial {trial}: {why}; make room and resume")]
+    NoRoom {
+        /// The trial that found out.
+        trial: String,
+        /// What it said.
+        why: String,
+    },
+    /// The program cannot be started again for a trial.
+    #[error("{} cannot be started: {source}", path.display())]
+    Program {
+        /// The program.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl ProcessError {
+    fn file(path: &Path) -> impl FnOnce(std::io::Error) -> ProcessError {
+        move |source| ProcessError::File {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 /// A trial to be done.
-pub(super) struct Task {
+pub(crate) struct Task {
     /// Its name.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The folder that holds `trial.toml` and what that names.
-    pub(super) input: PathBuf,
+    pub(crate) input: PathBuf,
     /// Where the result goes.
-    pub(super) out: PathBuf,
-    pub(super) threads: usize,
+    pub(crate) out: PathBuf,
+    pub(crate) threads: usize,
 }
 
 /// How a trial ended.
-pub(super) enum End {
+pub(crate) enum End {
     /// The result is there.
     Done,
     /// All attempts failed; why the last one did.
@@ -42,11 +80,11 @@ pub(super) enum End {
 }
 
 /// Does trials at once, each in a process; `None` if they were stopped. Those that have failed before are not tried again.
-pub(super) fn side_by_side(
+pub(crate) fn side_by_side(
     program: &Path,
     tasks: &[&Task],
     stop: &AtomicBool,
-) -> Result<Option<Vec<End>>, ExploreError> {
+) -> Result<Option<Vec<End>>, ProcessError> {
     let mut running = Vec::with_capacity(tasks.len());
     for task in tasks {
         running.push(Running::start(program, task)?);
@@ -73,18 +111,18 @@ pub(super) fn side_by_side(
 }
 
 /// What a trial failed with in an earlier run.
-pub(super) fn failure(input: &Path) -> Result<Option<String>, ExploreError> {
+pub(crate) fn failure(input: &Path) -> Result<Option<String>, ProcessError> {
     let path = input.join(FAILED_FILE);
     match fs::read_to_string(&path) {
         Ok(why) => Ok(Some(why.trim_end().to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ExploreError::file(&path)(error)),
+        Err(error) => Err(ProcessError::file(&path)(error)),
     }
 }
 
-fn note_failure(task: &Task, why: &str) -> Result<(), ExploreError> {
+fn note_failure(task: &Task, why: &str) -> Result<(), ProcessError> {
     let path = task.input.join(FAILED_FILE);
-    write_atomic(&path, format!("{why}\n").as_bytes()).map_err(ExploreError::file(&path))
+    write_atomic(&path, format!("{why}\n").as_bytes()).map_err(ProcessError::file(&path))
 }
 
 struct Running<'a> {
@@ -110,7 +148,7 @@ impl Drop for Process {
 }
 
 impl<'a> Running<'a> {
-    fn start(program: &Path, task: &'a Task) -> Result<Running<'a>, ExploreError> {
+    fn start(program: &Path, task: &'a Task) -> Result<Running<'a>, ProcessError> {
         let mut one = Running {
             task,
             process: None,
@@ -122,10 +160,10 @@ impl<'a> Running<'a> {
         Ok(one)
     }
 
-    fn attempt(&mut self, program: &Path) -> Result<(), ExploreError> {
+    fn attempt(&mut self, program: &Path) -> Result<(), ProcessError> {
         let task = self.task;
         let log_path = task.input.join(LOG_FILE);
-        let log = File::create(&log_path).map_err(ExploreError::file(&log_path))?;
+        let log = File::create(&log_path).map_err(ProcessError::file(&log_path))?;
         let spawned = Command::new(program)
             .arg("train")
             .arg(task.input.join("trial.toml"))
@@ -136,7 +174,7 @@ impl<'a> Running<'a> {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
-        let mut child = spawned.map_err(|source| ExploreError::Program {
+        let mut child = spawned.map_err(|source| ProcessError::Program {
             path: program.to_owned(),
             source,
         })?;
@@ -147,7 +185,7 @@ impl<'a> Running<'a> {
     }
 
     /// Whether it is still at work.
-    fn look(&mut self, program: &Path, stop: &AtomicBool) -> Result<bool, ExploreError> {
+    fn look(&mut self, program: &Path, stop: &AtomicBool) -> Result<bool, ProcessError> {
         let Some(process) = &mut self.process else {
             return Ok(false);
         };
@@ -155,7 +193,7 @@ impl<'a> Running<'a> {
             process.stdin = None;
         }
         let waited = process.child.try_wait();
-        let Some(status) = waited.map_err(ExploreError::file(program))? else {
+        let Some(status) = waited.map_err(ProcessError::file(program))? else {
             return Ok(true);
         };
         self.process = None;
@@ -163,7 +201,7 @@ impl<'a> Running<'a> {
             Some(0) => self.end = Some(End::Done),
             Some(INTERRUPTED) => self.stopped = true,
             Some(NO_ROOM) => {
-                return Err(ExploreError::NoRoom {
+                return Err(ProcessError::NoRoom {
                     trial: self.task.id.clone(),
                     why: self.why(status),
                 });

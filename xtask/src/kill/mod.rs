@@ -1,4 +1,4 @@
-//! `cargo xtask kill`: explorations that are killed at random moments, and must find what undisturbed ones find.
+//! `cargo xtask kill`: explorations and lives that are killed at random moments, and must find what undisturbed ones find.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,29 +11,9 @@ use clap::Args;
 use serde_json::Value;
 
 /// A search of some seconds that goes through everything.
-const SPEC: &str = r#"
-title = "killed"
-seeds = [0]
-parallel = 2
-data = { train = 300, validation = 100 }
-
-[start]
-model = { family = "conv-net", width = 0.25 }
-recipe = { epochs = 1, batch = 16, learning_rate = 0.05 }
-
-[recipe]
-epochs = 1
-batch = 16
-learning_rate = 0.05
-schedule = { kind = "warmup-stable-decay", decay = 0.5 }
-
-[search]
-kind = "halving"
-population = 6
-rungs = [1.0, 1.5]
-keep = 0.5
-generations = 2
-"#;
+const EXPLORE: &str = include_str!("explore.toml");
+/// A life of some seconds that does.
+const EVOLVE: &str = include_str!("evolve.toml");
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -49,6 +29,9 @@ pub(crate) struct Arguments {
     /// The seed of the moments.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Kill lives (`net2net evolve`) and not explorations.
+    #[arg(long)]
+    evolve: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
@@ -60,36 +43,29 @@ pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
     let at = Place {
         program,
         folder: folder.path().to_owned(),
+        evolve: arguments.evolve,
     };
-    fs::write(at.folder.join("spec.toml"), SPEC)?;
-    let whole = at
-        .explore(&["spec.toml", "--out", "whole", "--threads", "2"])?
-        .wait()?;
-    ensure!(whole.success(), "the undisturbed exploration failed");
+    let spec = if arguments.evolve { EVOLVE } else { EXPLORE };
+    fs::write(at.folder.join("spec.toml"), spec)?;
+    at.prepare("whole")?;
+    let whole = at.go_on("whole")?.wait()?;
+    ensure!(whole.success(), "the undisturbed one failed");
     let wanted = at.record("whole")?;
     let (mut kills, mut rounds, mut state) =
         (0, 0, arguments.seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
     while kills < arguments.kills {
         let out = format!("killed-{rounds}");
         rounds += 1;
-        let (mut first, mut in_round) = (true, 0);
+        at.prepare(&out)?;
+        let mut in_round = 0;
         loop {
-            let words: &[&str] = match first {
-                true => &["spec.toml", "--out", &out, "--threads", "2"],
-                // A kill before the spec was written leaves nothing to resume.
-                false if !at.folder.join(&out).join("spec.toml").exists() => {
-                    &["spec.toml", "--out", &out, "--threads", "2"]
-                }
-                false => &["--out", &out, "--resume"],
-            };
-            first = false;
             let before = at.finished(&out)?;
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             // Longer and longer, so that a busy machine gets past the longest step too.
             let wait = (state >> 33) % (arguments.longest_ms + 300 * in_round).max(1);
-            let mut child = at.explore(words)?;
+            let mut child = at.go_on(&out)?;
             let ended = killed_after(&mut child, Duration::from_millis(wait))?;
             let after = at.finished(&out)?;
             let repeated = before
@@ -109,15 +85,16 @@ pub(crate) fn run(arguments: &Arguments, root: &Path) -> Result<()> {
         }
         ensure!(
             at.record(&out)? == wanted,
-            "{out} found something else than the undisturbed exploration"
+            "{out} found something else than the undisturbed one"
         );
         println!("{out}: the same after {kills} kills in all");
     }
-    println!("{kills} kills, {rounds} explorations: no finished trial repeated, nothing lost");
+    println!("{kills} kills, {rounds} rounds: no finished trial repeated, nothing lost");
     Ok(())
 }
 
-fn built(root: &Path) -> Result<PathBuf> {
+/// The program, built.
+pub(crate) fn built(root: &Path) -> Result<PathBuf> {
     let built = Command::new("cargo")
         .args(["build", "--release", "-p", "net2net"])
         .current_dir(root)
@@ -129,24 +106,60 @@ fn built(root: &Path) -> Result<PathBuf> {
 struct Place {
     program: PathBuf,
     folder: PathBuf,
+    evolve: bool,
 }
 
 impl Place {
-    fn explore(&self, words: &[&str]) -> Result<Child> {
-        Ok(Command::new(&self.program)
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .current_dir(&self.folder)
-            .arg("explore")
             .args(words)
-            .stdout(Stdio::null())
-            .spawn()?)
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Makes what is killed, as far as it is made before it begins.
+    fn prepare(&self, out: &str) -> Result<()> {
+        if self.evolve {
+            let words = ["evolve", "init", out, "spec.toml", "--threads", "2"];
+            ensure!(self.command(&words).status()?.success(), "no home was made");
+        }
+        Ok(())
+    }
+
+    /// Begins, or goes on with what was killed.
+    fn go_on(&self, out: &str) -> Result<Child> {
+        let words: &[&str] = match self.evolve {
+            true => &["evolve", "run", out, "--until-idle"],
+            // A kill before the spec was written leaves nothing to resume.
+            false if !self.folder.join(out).join("spec.toml").exists() => {
+                &["explore", "spec.toml", "--out", out, "--threads", "2"]
+            }
+            false => &["explore", "--out", out, "--resume"],
+        };
+        Ok(self.command(words).spawn()?)
+    }
+
+    /// The folders that hold trials.
+    fn trials(&self, out: &str) -> Vec<PathBuf> {
+        let root = self.folder.join(out);
+        if !self.evolve {
+            return vec![root.join("seed0/trials")];
+        }
+        let steps = fs::read_dir(root.join("steps")).into_iter().flatten();
+        let steps = steps.filter_map(|step| Some(step.ok()?.path().join("trials")));
+        steps.collect()
     }
 
     /// When each finished trial was finished.
     fn finished(&self, out: &str) -> Result<BTreeMap<PathBuf, SystemTime>> {
         let mut found = BTreeMap::new();
-        let Ok(entries) = fs::read_dir(self.folder.join(out).join("seed0/trials")) else {
-            return Ok(found);
-        };
+        let entries = self
+            .trials(out)
+            .into_iter()
+            .flat_map(fs::read_dir)
+            .flatten();
         for entry in entries {
             let path = entry?.path();
             if path.extension().is_none()
@@ -158,23 +171,32 @@ impl Place {
         Ok(found)
     }
 
-    /// What was measured, but for seconds.
+    /// What was measured, but for what a clock says.
     fn record(&self, out: &str) -> Result<Value> {
-        let path = self.folder.join(out).join("exploration.json");
-        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        let bytes = match self.evolve {
+            true => {
+                let mut command = self.command(&["evolve", "history", out, "--json"]);
+                command.stdout(Stdio::piped()).output()?.stdout
+            }
+            false => {
+                let path = self.folder.join(out).join("exploration.json");
+                fs::read(&path).with_context(|| path.display().to_string())?
+            }
+        };
         let mut record: Value = serde_json::from_slice(&bytes)?;
-        drop_seconds(&mut record);
+        drop_clock(&mut record);
         Ok(record)
     }
 }
 
-fn drop_seconds(value: &mut Value) {
+fn drop_clock(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| !key.contains("seconds"));
-            map.values_mut().for_each(drop_seconds);
+            let clock = ["at", "begun", "ended"];
+            map.retain(|key, _| !key.contains("seconds") && !clock.contains(&key.as_str()));
+            map.values_mut().for_each(drop_clock);
         }
-        Value::Array(all) => all.iter_mut().for_each(drop_seconds),
+        Value::Array(all) => all.iter_mut().for_each(drop_clock),
         _ => {}
     }
 }

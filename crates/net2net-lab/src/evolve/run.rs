@@ -1,0 +1,231 @@
+//! The life of a model: a step, and steps as data arrive.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::arrival::{Arrived, Look, look};
+use super::error::EvolveError;
+use super::home::Home;
+use super::publish::settle;
+use super::spec::EvolveSpec;
+use super::store::{Snapshot, SnapshotRecord, Step, fact, now};
+use super::work::Work;
+use crate::compare::Stated;
+use crate::data::pack::{self, PACK_EXTENSION};
+use crate::data::{DataError, Dataset, Normalization};
+use crate::explore::Watcher;
+
+/// How often it is looked whether one is to stop while waiting.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How a life goes on, beside its settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The program that is started for each trial, as `PROGRAM train SPEC --out DIR`.
+    pub program: PathBuf,
+    /// The program's version, for the page.
+    pub version: String,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// The step is done; whether it made another champion.
+    Done {
+        /// The step.
+        step: i64,
+        /// The version that it made, if it made one.
+        version: Option<i64>,
+        /// Whether that is the champion.
+        promoted: bool,
+        /// Why, or why not.
+        reason: String,
+    },
+    /// There is nothing new; what is waited for.
+    Nothing(String),
+    /// There will be nothing new.
+    Over(String),
+    /// Stopped on request; the same command goes on.
+    Interrupted,
+}
+
+/// Does one step, if data have arrived, or goes on with one that was interrupted.
+///
+/// # Errors
+/// Those of [`EvolveError`]; the same command goes on afterwards.
+pub fn step(
+    home: &mut Home,
+    options: &Options,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> Result<Stepped, EvolveError> {
+    settle(home, options, watcher)?;
+    next(home, options, stop, watcher)
+}
+
+/// A step of a home that is in order.
+fn next(
+    home: &mut Home,
+    options: &Options,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> Result<Stepped, EvolveError> {
+    let step = match home.store.open_step()? {
+        Some(step) => {
+            watcher.note(&format!("step {}: goes on", step.id));
+            step
+        }
+        None => {
+            let spec = home.spec()?;
+            match look(home, &spec)? {
+                Look::Nothing(what) => return Ok(Stepped::Nothing(what)),
+                Look::Over(what) => return Ok(Stepped::Over(what)),
+                Look::Arrived(arrived) => {
+                    for note in &arrived.notes {
+                        watcher.note(note);
+                    }
+                    begin(home, &spec, *arrived)?
+                }
+            }
+        }
+    };
+    let number = step.id;
+    let Some(settled) = Work::new(home, options, step, stop, watcher)?.run()? else {
+        return Ok(Stepped::Interrupted);
+    };
+    let version = home.store.end_step(&settled)?;
+    let reason = settled.decisions.iter().find(|one| one.what == "promote");
+    let stepped = Stepped::Done {
+        step: number,
+        version,
+        promoted: settled.promoted,
+        reason: reason.map_or_else(String::new, |one| one.reason.clone()),
+    };
+    settle(home, options, watcher)?;
+    Ok(stepped)
+}
+
+/// Does a step whenever data arrive, and looks for them every `every`. Ends when there will be none, if `until_idle` also when
+/// there are none, or on request.
+///
+/// # Errors
+/// See [`step`].
+pub fn run(
+    home: &mut Home,
+    options: &Options,
+    every: Duration,
+    until_idle: bool,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> Result<Stepped, EvolveError> {
+    settle(home, options, watcher)?;
+    let mut waited_for = String::new();
+    loop {
+        let stepped = next(home, options, stop, watcher)?;
+        match &stepped {
+            Stepped::Done { .. } => {
+                watcher.note(&said(&stepped));
+                waited_for.clear();
+            }
+            Stepped::Nothing(what) if !until_idle => {
+                if *what != waited_for {
+                    watcher.note(what);
+                    waited_for.clone_from(what);
+                }
+                let began = Instant::now();
+                while began.elapsed() < every && !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(PATIENCE.min(every));
+                }
+            }
+            _ => return Ok(stepped),
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Stepped::Interrupted);
+        }
+    }
+}
+
+/// What a step came to, in a line.
+pub fn said(stepped: &Stepped) -> String {
+    match stepped {
+        Stepped::Done {
+            step,
+            version: Some(version),
+            promoted: true,
+            reason,
+        } => format!("step {step}: version {version} is the champion: {reason}"),
+        Stepped::Done {
+            step,
+            version: Some(version),
+            reason,
+            ..
+        } => {
+            format!("step {step}: version {version} was trained, and the champion stays: {reason}")
+        }
+        Stepped::Done { step, reason, .. } => format!("step {step}: {reason}"),
+        Stepped::Nothing(what) | Stepped::Over(what) => what.clone(),
+        Stepped::Interrupted => "stopped; the same command goes on".to_owned(),
+    }
+}
+
+/// Keeps what has arrived, and notes it with the step that is to be done about it.
+fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, EvolveError> {
+    let before = home.store.snapshots()?;
+    // Classes of data that were put away are not known any more.
+    let used = before.iter().rev().find(|snapshot| !snapshot.dropped);
+    let mut classes = used.map_or_else(Vec::new, |last| last.record.classes.clone());
+    let mut new_classes = Vec::new();
+    let own = arrived.train.classes().iter();
+    let judged = arrived.validation.iter().flat_map(Dataset::classes);
+    for class in own.chain(judged) {
+        if !classes.contains(class) {
+            classes.push(class.clone());
+            new_classes.push(class.clone());
+        }
+    }
+    let normalization = match home.store.fact(fact::NORMALIZATION)? {
+        Some(known) => known,
+        None => {
+            let measured = match &spec.data.normalization {
+                Some(stated) => stated.clone(),
+                None => Normalization::measure(&arrived.train)?,
+            };
+            serde_json::to_string(&measured).map_err(|source| EvolveError::Json {
+                path: home.path().to_owned(),
+                source,
+            })?
+        }
+    };
+    let snapshot = Snapshot {
+        id: before.last().map_or(0, |last| last.id) + 1,
+        name: arrived.name,
+        at: now(),
+        train: keep(home, &arrived.train)?,
+        validation: arrived
+            .validation
+            .as_ref()
+            .map(|data| keep(home, data))
+            .transpose()?,
+        record: SnapshotRecord {
+            shape: arrived.train.shape().into(),
+            train: arrived.train.len(),
+            validation: arrived.validation.as_ref().map_or(0, Dataset::len),
+            classes,
+            new_classes,
+            notes: arrived.notes,
+        },
+        dropped: false,
+    };
+    let settings = spec.at_home_in(home.path()).to_toml()?;
+    home.store
+        .begin_step(&snapshot, &arrived.files, &normalization, &settings)
+}
+
+fn keep(home: &Home, data: &Dataset) -> Result<String, EvolveError> {
+    let bytes = pack::encode(data).ok_or_else(|| DataError::Pack {
+        file: data.name().into(),
+        reason: "its images are in files".to_owned(),
+    })?;
+    home.objects.put(&bytes, PACK_EXTENSION)
+}
