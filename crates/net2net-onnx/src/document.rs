@@ -283,12 +283,18 @@ fn map(path: &Path) -> Result<Mmap, OnnxError> {
 fn refuse_foreign(path: &Path, bytes: &[u8]) -> Result<(), OnnxError> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     let pickle = bytes.starts_with(b"\x80") || bytes.starts_with(b"PK");
-    let (what, fix) = if pickle && extension != "onnx" {
+    let archive = bytes.starts_with(b"PK\x03\x04");
+    let (what, fix) = if archive || pickle && extension != "onnx" {
         (
             "a PyTorch pickle",
             "it holds code to be run, not a network that can be read: in Python, build the module, \
              load the file into it, and export it with `torch.onnx.export(model.eval(), example, \
              \"model.onnx\")`",
+        )
+    } else if bytes.starts_with(b"version https://git-lfs") {
+        (
+            "a pointer of Git LFS, not the file itself",
+            "fetch the file with `git lfs pull`",
         )
     } else if bytes.starts_with(b"\x89HDF") {
         (

@@ -264,6 +264,11 @@ fn check_folder(path: &Path) -> Result<()> {
 
 /// Says what of a model is not understood.
 pub(crate) fn warn(model: &Model) {
+    if let Some(opset) = model.strange_opset() {
+        eprintln!(
+            "note: the model states operator set {opset}; it is read as far as its operators are those of sets 7 and up"
+        );
+    }
     if let Some(quantized) = model.quantized() {
         eprintln!("note: {quantized}");
     }

@@ -15,6 +15,9 @@ use net2net_onnx::export::export_streaming;
 use net2net_onnx::import::{Feed, Stored};
 use net2net_onnx::{Document, FileSource, Imported, OnnxError, Staged};
 
+/// There are no operator sets above this, nor will there be for years.
+const NEWEST_OPSET: i64 = 40;
+
 /// A network, and the file that it came from. It is also the source of its weights: those of an
 /// ONNX file are read one by one when they are asked for.
 pub(crate) struct Model {
@@ -246,6 +249,15 @@ impl Model {
             Origin::Onnx(parts) => &parts.1.opaque,
             Origin::Checkpoint(_) => &[],
         }
+    }
+
+    /// The operator set of an ONNX file, if it is one that is too old, or that there is not.
+    pub(crate) fn strange_opset(&self) -> Option<i64> {
+        let Origin::Onnx(parts) = &self.origin else {
+            return None;
+        };
+        let opset = parts.0.opset();
+        (!(7..=NEWEST_OPSET).contains(&opset)).then_some(opset)
     }
 
     /// What is to be said of a model that is quantised, wholly or in part.

@@ -273,7 +273,16 @@ fn resolve(
                     if leaves > 1 {
                         name.push_str(&format!("#{position}"));
                     }
-                    spaces.push(space(graph, unifier, &last, atom, name));
+                    let mut made = space(graph, unifier, &last, atom, name);
+                    // Such as the rows of a table behind those that are taken.
+                    if graph.is_parameter(value) {
+                        made.refusal.get_or_insert_with(|| Refusal {
+                            space: made.name.clone(),
+                            node: None,
+                            why: "nothing is computed from these entries".to_owned(),
+                        });
+                    }
+                    spaces.push(made);
                     AtomId((spaces.len() - 1) as u32)
                 });
                 position += 1;

@@ -86,12 +86,33 @@ fn attributes(node: &NodeProto) -> Result<Attributes> {
     Ok(all)
 }
 
+/// Refuses operands of different types: no runtime multiplies them.
+fn same_types(builder: &Builder<'_>, node: &NodeProto) -> Result<()> {
+    let known = node
+        .input
+        .iter()
+        .filter_map(|name| builder.dtypes.get(name.as_str()));
+    let mut known = known.copied();
+    let Some(first) = known.next() else {
+        return Ok(());
+    };
+    match known.find(|other| *other != first) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "its operands are of different types ({first} and {other} in ONNX's numbering)"
+        )),
+    }
+}
+
 /// The nodes of the graph that a node of the document is; `None` if it is another name for a value.
 pub(super) fn pieces<'a>(
     builder: &mut Builder<'a>,
     node: &'a NodeProto,
 ) -> Result<Option<Vec<Piece<'a>>>> {
     let op = node.op_type();
+    if matches!(op, "Conv" | "ConvTranspose" | "Gemm" | "MatMul") {
+        same_types(builder, node)?;
+    }
     let mut attrs = attributes(node)?;
     let drop = |attrs: &mut Attributes, names: &[&str]| {
         for name in names {

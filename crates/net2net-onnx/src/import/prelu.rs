@@ -21,9 +21,18 @@ pub(super) fn pieces<'a>(
     if sizes.iter().all(|size| *size == 1) {
         return shared(builder, node, slope, sizes.len());
     }
-    let channels_only = sizes.iter().skip(1).all(|size| *size == 1);
-    if sizes.len() + 1 != image.rank() || !channels_only {
+    // Aligned from the innermost, with the batch or without it.
+    let channels = (sizes.len() + 1).checked_sub(image.rank());
+    let channels = channels.filter(|axis| *axis < 2 && *axis < sizes.len());
+    let other = sizes
+        .iter()
+        .enumerate()
+        .filter(|(axis, _)| Some(*axis) != channels);
+    let Some(axis) = channels.filter(|_| other.clone().all(|(_, size)| *size == 1)) else {
         return Err(format!("its slope {sizes:?} is not one for each channel"));
+    };
+    if axis == 1 {
+        return without_ones(builder, node, slope, sizes[1]);
     }
     if sizes.len() > 1 {
         if builder.lone_initializer(slope).is_none() {

@@ -2,7 +2,7 @@
 
 use net2net_onnx::proto::{Dimension, ModelProto, TensorProto};
 
-use crate::models::{Model, OPEN, int, value, whole};
+use crate::models::{Model, OPEN, int, ints, value, whole};
 use crate::round_trip::grows;
 
 fn body() -> Model {
@@ -84,6 +84,73 @@ fn stretches_from_the_end_of_an_open_sequence_stay() {
         let said: Vec<i64> = said.into_iter().flat_map(|(_, numbers)| numbers).collect();
         assert_eq!(said, [start, end, 1]);
     }
+}
+
+#[test]
+fn a_table_that_ends_before_most_lengths_grows_with_heads() {
+    // 16 positions: 11 steps fit, 23 do not.
+    let model = body()
+        .ints("first", &[0])
+        .ints("second", &[1])
+        .node("Shape", &["r"], &["shape"], &[])
+        .node(
+            "Gather",
+            &["shape", "first"],
+            &["samples"],
+            &[int("axis", 0)],
+        )
+        .node(
+            "Gather",
+            &["shape", "second"],
+            &["steps"],
+            &[int("axis", 0)],
+        )
+        .weight("table", &[16, 8])
+        .node(
+            "Slice",
+            &["table", "first", "steps", "first"],
+            &["rows"],
+            &[],
+        )
+        .node("Add", &["r", "rows"], &["placed"], &[])
+        .weight("q.weight", &[8, 12])
+        .node("MatMul", &["placed", "q.weight"], &["q"], &[])
+        .ints("heads", &[2])
+        .ints("width", &[6])
+        .node(
+            "Concat",
+            &["samples", "steps", "heads", "width"],
+            &["target"],
+            &[int("axis", 0)],
+        )
+        .node("Reshape", &["q", "target"], &["split"], &[])
+        .node(
+            "Transpose",
+            &["split"],
+            &["turned"],
+            &[ints("perm", &[0, 2, 1, 3])],
+        )
+        .node(
+            "Transpose",
+            &["turned"],
+            &["back"],
+            &[ints("perm", &[0, 2, 1, 3])],
+        )
+        .ints("all", &[12])
+        .node(
+            "Concat",
+            &["samples", "steps", "all"],
+            &["flat"],
+            &[int("axis", 0)],
+        )
+        .node("Reshape", &["back", "flat"], &["joined"], &[])
+        .weight("b.weight", &[12, 3])
+        .node("MatMul", &["joined", "b.weight"], &["y"], &[])
+        .output("y");
+    let grown = grows(&model);
+    assert_eq!(grown.imported.opaque, []);
+    assert_eq!(grown.dims("table"), [vec![16, 8], vec![16, 12]]);
+    assert!(grown.dims("q.weight")[1][1] > 12);
 }
 
 #[test]

@@ -296,6 +296,24 @@ fn files_that_do_not_belong_to_the_model_are_told_apart() {
         );
         assert!(!folder.join("big.onnx").exists() && !folder.join("new.safetensors").exists());
     }
+    // A matrix under another name would stay as it was beside a shift that grows.
+    let mut renamed = Tensors::new();
+    for (name, shape) in [
+        ("a.kernel", vec![4, 4]),
+        ("a.bias", vec![4]),
+        ("b.weight", vec![4, 4]),
+    ] {
+        let count = shape.iter().product();
+        renamed.insert(name.to_owned(), (shape, random(2, name, count)));
+    }
+    write(&folder.join("renamed.safetensors"), &renamed);
+    let line = format!("{grow} --state-dict renamed.safetensors new.safetensors");
+    fails(
+        folder,
+        &line,
+        1,
+        &["`a.weight` of the model grows", "`a.kernel` may be it"],
+    );
     let twice = format!(
         "{grow} --state-dict other.safetensors new.safetensors --optimizer other.safetensors new.safetensors"
     );
