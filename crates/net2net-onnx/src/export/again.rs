@@ -43,7 +43,7 @@ pub(super) fn read_again(
     let shared = super::copies::shared(imported, growth);
     let gone = |name: &str| pinned.numbers.contains(name) || shared.contains(name);
     // A node that is no longer understood is a difference too: what flows into it became an output.
-    let new = |node: &&Opaque| !imported.opaque.contains(node);
+    let new = |node: &&Opaque| !imported.leaves_out(node);
     let lost = again.opaque.iter().find(new);
     let differs = difference(&again.graph, growth.graph(), gone);
     let differs = differs.or_else(|| Some((lost?.node.clone(), lost?.why.clone())));

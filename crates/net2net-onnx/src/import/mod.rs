@@ -236,7 +236,19 @@ impl Imported {
             lookups: self.reading.lookups,
             lengths: 1 + which % shapes::OTHERS,
         };
-        builder::build(document, reading).map(Some)
+        let other = builder::build(document, reading)?;
+        // Such as positions beyond a table's end: what is made there is no longer known.
+        match other.opaque.iter().find(|node| !self.leaves_out(node)) {
+            Some(node) => Err(OnnxError::Graph {
+                why: format!("`{}` is not understood there: {}", node.node, node.why),
+            }),
+            None => Ok(Some(other)),
+        }
+    }
+
+    /// Whether a node is not understood in this reading either.
+    pub(crate) fn leaves_out(&self, node: &Opaque) -> bool {
+        self.opaque.iter().any(|own| own.node == node.node)
     }
 
     /// The numbers of all parameters.
