@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use net2net_core::apply::Growth;
 use net2net_core::graph::{Graph, Shape};
-use net2net_core::ops::{Attribute, Attributes};
+use net2net_core::ops::{Attribute, Attributes, Op};
 
 use crate::document::Document;
 use crate::error::OnnxError;
@@ -93,7 +93,12 @@ fn difference(
         }
         let op = |graph: &Graph, id| {
             let node = graph.producer(id).map(|node| graph.at(node))?;
-            Some((node.op.name(), as_stored(node.op.write())))
+            // An axis that stays may be stated as itself or as 1: the shapes say all.
+            let stated = match node.op {
+                Op::Expand(_) => Attributes::default(),
+                _ => as_stored(node.op.write()),
+            };
+            Some((node.op.name(), stated))
         };
         if comparable && op(found, other) != op(wanted, id) {
             let why = "its operator is another one when read again".to_owned();

@@ -38,7 +38,10 @@ impl<'a> Writer<'a> {
                 // These do not change, and may be inputs.
                 ("Slice", "axes" | "steps") => {}
                 // A constant cannot say where an open axis ends.
-                ("Slice", _) if self.is_open(&input.name, attributes.get("axes")) => {}
+                ("Slice", _)
+                    if [input, output]
+                        .iter()
+                        .any(|value| self.is_open(&value.name, attributes.get("axes"))) => {}
                 // A lookup that was in order: its positions would have to be computed anew.
                 ("Gather", "sizes") => {
                     if !self.is_longer(node, old_node, new_node) {
@@ -109,6 +112,8 @@ impl<'a> Writer<'a> {
                     };
                     self.set(node, "pads", 1, &pads)?;
                 }
+                // Nor how it is divided.
+                ("Split", _) if self.is_open(&output.name, attributes.get("axis")) => {}
                 ("Split", _) => {
                     node.attribute.retain(|a| a.name() != "num_outputs");
                     self.set(node, "split", 1, &ints(&value))?;
