@@ -88,6 +88,20 @@ pub struct Space {
     pub refusal: Option<Refusal>,
 }
 
+impl Space {
+    /// Keeps it from growing by copies, since a product of two activations would count them again.
+    fn refuse_product(&mut self, graph: &Graph, node: NodeId, why: &str) {
+        self.counted |= self.refusal.is_none();
+        // It says more than that it is an axis of an input.
+        self.refusal = self.refusal.take().filter(|_| !self.border);
+        self.refusal.get_or_insert(Refusal {
+            space: self.name.clone(),
+            node: Some(graph.node_name(node).to_owned()),
+            why: format!("two activations are multiplied and summed over this axis, and {why}"),
+        });
+    }
+}
+
 /// The spaces of a graph, and every axis of every value as an expression over them.
 #[derive(Clone, Debug)]
 pub struct Spaces {
@@ -301,6 +315,8 @@ fn resolve(
         axes: &resolved,
         readers: &readers,
     };
+    // What takes the shares of each space, and the node that needs it.
+    let mut folded: BTreeMap<AtomId, (NodeId, fold::Folds)> = BTreeMap::new();
     let mut sites: BTreeMap<(AtomId, ValueId, usize), Vec<(AxisRole, NodeId)>> = BTreeMap::new();
     for one in &found.uses {
         for id in leaves(&one.label) {
@@ -321,7 +337,7 @@ fn resolve(
             continue;
         }
         // What it reads can bring the shares along.
-        let mut folds = Vec::new();
+        let mut folds = fold::Folds::default();
         let absorbed = reads().try_for_each(|(_, node)| {
             let inputs = &graph.at(*node).inputs;
             let other = inputs.iter().position(|input| *input != parameter);
@@ -330,7 +346,11 @@ fn resolve(
         });
         space.border = false;
         match absorbed {
-            Ok(()) => space.folds.extend(folds),
+            Ok(()) => folded
+                .entry(id)
+                .or_insert((uses[0].1, fold::Folds::default()))
+                .1
+                .extend(folds),
             Err(_) => {
                 space.counted |= space.refusal.is_none();
                 let name = &graph.get(parameter).name;
@@ -353,21 +373,21 @@ fn resolve(
                 .through(product.node, 0, id)
                 .or_else(|left| folding.through(product.node, 1, id).map_err(|_| left));
             match folds {
-                Ok(folds) => space.folds.extend(folds),
-                Err(why) => {
-                    space.counted |= space.refusal.is_none();
-                    // It says more than that it is an axis of an input.
-                    space.refusal = space.refusal.take().filter(|_| !space.border);
-                    space.refusal.get_or_insert(Refusal {
-                        space: space.name.clone(),
-                        node: Some(graph.node_name(product.node).to_owned()),
-                        why: format!(
-                            "two activations are multiplied and summed over this axis, and {why}"
-                        ),
-                    });
-                }
+                Ok(folds) => folded
+                    .entry(id)
+                    .or_insert((product.node, fold::Folds::default()))
+                    .1
+                    .extend(folds),
+                Err(why) => space.refuse_product(graph, product.node, &why),
             }
             space.border = false;
+        }
+    }
+    for (id, (node, folds)) in folded {
+        let space = &mut spaces[id.index()];
+        match folds.settled(graph) {
+            Ok(folds) => space.folds = folds,
+            Err(why) => space.refuse_product(graph, node, &why),
         }
     }
     let mut by_name = HashMap::new();
