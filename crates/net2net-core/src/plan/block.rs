@@ -1,7 +1,6 @@
 //! Planning a residual block once more.
 
-use super::deepen::fresh_name;
-use super::{Insert, Layer, Region};
+use super::{Insert, Layer, Region, Survey};
 use crate::dims::Refusal;
 use crate::graph::Graph;
 use crate::ops::{Nature, Op};
@@ -36,7 +35,7 @@ pub fn blocks(graph: &Graph) -> Vec<Block> {
         }
         for from in &node.inputs {
             let from = &graph.get(*from).name;
-            if let Ok(region) = Region::find(graph, from, after) {
+            if let Ok(region) = Region::find(graph, &consumers, from, after) {
                 let after = graph.get(after).name.clone();
                 let name = match region.name() {
                     "" => after.clone(),
@@ -53,6 +52,11 @@ pub fn blocks(graph: &Graph) -> Vec<Block> {
 
 /// Plans a copy of a block, which begins without effect.
 pub fn copy_block(graph: &Graph, block: &Block) -> Result<Insert, Refusal> {
+    copied(graph, &Survey::of(graph), block)
+}
+
+/// The same with what is known of the graph.
+pub(crate) fn copied(graph: &Graph, survey: &Survey, block: &Block) -> Result<Insert, Refusal> {
     let refuse = |why: String| Refusal {
         space: block.name.clone(),
         node: None,
@@ -61,10 +65,10 @@ pub fn copy_block(graph: &Graph, block: &Block) -> Result<Insert, Refusal> {
     let after = graph
         .find(&block.after)
         .map_err(|error| refuse(error.to_string()))?;
-    Region::find(graph, &block.from, after).map_err(refuse)?;
+    Region::find(graph, &survey.readers, &block.from, after).map_err(refuse)?;
     Ok(Insert {
         after: block.after.clone(),
-        name: fresh_name(graph, &block.name, "deeper"),
+        name: survey.fresh_name(&block.name, "deeper"),
         layer: Layer::Copy {
             from: block.from.clone(),
         },

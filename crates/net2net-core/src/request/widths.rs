@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use wildmatch::WildMatch;
 
+use super::amounts::Amounts;
 use super::{Request, RequestError, Target, refusal};
-use crate::apply::resized;
 use crate::dims::{AtomId, Space, Spaces};
 use crate::graph::Graph;
 use crate::plan::{Step, check_sizes, fill, pad, widen};
 
 /// New sizes of spaces.
-type Sizes = HashMap<AtomId, usize>;
+pub(super) type Sizes = HashMap<AtomId, usize>;
 
 /// The spaces that are to widen, and how they are asked to.
 pub(super) struct Widths {
@@ -150,6 +150,7 @@ impl Widths {
             graph,
             wanted,
             target,
+            amounts: Amounts::new(graph, &self.spaces, target),
         };
         let multiples = match self.scaled.iter().any(|id| self.by_multiples(*id)) {
             true => MAX_MULTIPLE,
@@ -157,10 +158,10 @@ impl Widths {
         };
         let mut best: Option<(f64, f64, Sizes)> = None;
         for multiple in 1..=multiples {
-            let Some((factor, sizes)) = fit.factor(multiple)? else {
+            let Some((factor, sizes)) = fit.factor(multiple) else {
                 break;
             };
-            let reached = fit.reached(&sizes)?;
+            let reached = fit.reached(&sizes);
             let off = match is_near(reached, goal) {
                 true => 0.0,
                 false => reached.abs_diff(goal) as f64 / goal as f64,
@@ -205,6 +206,7 @@ struct Fit<'a> {
     graph: &'a Graph,
     wanted: &'a Request,
     target: Target,
+    amounts: Amounts<'a>,
 }
 
 impl Fit<'_> {
@@ -229,52 +231,67 @@ impl Fit<'_> {
         sizes
     }
 
-    fn reached(&self, sizes: &Sizes) -> Result<u64, RequestError> {
-        let spaces = &self.widths.spaces;
+    fn reached(&self, sizes: &Sizes) -> u64 {
         // What would be refused is more than any goal that can be reached.
-        if check_sizes(self.graph, spaces, sizes).is_err() {
-            return Ok(u64::MAX);
+        match check_sizes(self.graph, &self.widths.spaces, sizes) {
+            Ok(()) => self.amounts.all(sizes),
+            Err(_) => u64::MAX,
         }
-        Ok(self.target.of(&resized(self.graph, spaces, sizes)?))
     }
 
     /// The factor and the sizes that come closest with a multiple, by bisection: the more a network
     /// is widened, the more it has. `None` if the multiple alone is too much.
-    fn factor(&self, multiple: usize) -> Result<Option<(f64, Sizes)>, RequestError> {
+    fn factor(&self, multiple: usize) -> Option<(f64, Sizes)> {
         let goal = self.target.wanted();
         let reached = |factor: f64| self.reached(&self.sizes(multiple, factor));
         let (mut low, mut high) = (1.0, 2.0);
-        if reached(low)? > goal {
-            return Ok(None);
+        if reached(low) > goal {
+            return None;
         }
-        while reached(high)? < goal && high <= MAX_FACTOR {
+        while reached(high) < goal && high <= MAX_FACTOR {
             low = high;
             high *= 2.0;
         }
         // Twenty halvings are finer than any space of less than a million units.
         for _ in 0..20 {
             let middle = f64::midpoint(low, high);
-            if reached(middle)? < goal {
+            if reached(middle) < goal {
                 low = middle;
             } else {
                 high = middle;
             }
         }
-        // Spaces of one size grow at the same factor; some of them are left where they were.
-        let (mut sizes, top) = (self.sizes(multiple, low), self.sizes(multiple, high));
-        let mut apart = self.reached(&sizes)?.abs_diff(goal);
+        let (sizes, top) = (self.sizes(multiple, low), self.sizes(multiple, high));
+        Some((low, self.between(sizes, &top)))
+    }
+
+    /// Spaces of one size grow at the same factor; some of them are left where they were, so that it
+    /// comes closer to the goal.
+    fn between(&self, mut sizes: Sizes, top: &Sizes) -> Sizes {
+        if check_sizes(self.graph, &self.widths.spaces, top).is_err() {
+            return sizes;
+        }
+        let goal = self.target.wanted();
+        let mut now = self.reached(&sizes);
         for id in &self.widths.scaled {
-            let Some(size) = top.get(id).filter(|size| sizes.get(id) != Some(size)) else {
+            let old = sizes.get(id).copied();
+            let Some(size) = top.get(id).filter(|size| old != Some(**size)) else {
                 continue;
             };
-            let mut trial = sizes.clone();
-            trial.insert(*id, *size);
-            let off = self.reached(&trial)?.abs_diff(goal);
-            if off < apart {
-                (sizes, apart) = (trial, off);
+            let before = self.amounts.part(*id, &sizes);
+            sizes.insert(*id, *size);
+            let after = self.amounts.part(*id, &sizes);
+            let then = now.saturating_sub(before).saturating_add(after);
+            if then.abs_diff(goal) < now.abs_diff(goal) {
+                now = then;
+                continue;
             }
+            match old {
+                Some(old) => sizes.insert(*id, old),
+                None => sizes.remove(id),
+            };
         }
-        Ok(Some((low, sizes)))
+        sizes
     }
 }
 

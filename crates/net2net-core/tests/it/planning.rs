@@ -1,0 +1,131 @@
+//! Requests for many steps at once: one pass for what one pass can do, and targets that are reached.
+
+use net2net_core::apply::{Growth, apply};
+use net2net_core::plan::Plan;
+use net2net_core::request::{Request, RequestError, request};
+use net2net_core::verify::{TOLERANCE, compare};
+use net2net_kernels::Context;
+
+use super::random_graph::{BATCH, Net, inputs, slices};
+use super::regressions::net;
+
+/// So many residual blocks of two layers, with batch normalisations, one after another.
+fn chain(count: usize) -> Net {
+    let mut text = "graph chain\ninput x [N, 3, 4, 4]\nparam stem.weight [3, 3, 1, 1]\n\
+                    node stem [N, 3, 4, 4] = Conv(x, stem.weight)\n"
+        .to_owned();
+    let mut last = "stem".to_owned();
+    for at in 0..count {
+        let block = format!("blocks.{at}");
+        text += &format!("param {block}.a.weight [4, 3, 1, 1]\n");
+        text += &format!("node {block}.a [N, 4, 4, 4] = Conv({last}, {block}.a.weight)\n");
+        for name in ["weight", "bias", "mean", "var"] {
+            text += &format!("param {block}.norm.{name} [4]\n");
+        }
+        text += &format!(
+            "node {block}.norm [N, 4, 4, 4] = BatchNormalization({block}.a, {block}.norm.weight, \
+             {block}.norm.bias, {block}.norm.mean, {block}.norm.var)\n\
+             node {block}.relu [N, 4, 4, 4] = Relu({block}.norm)\n\
+             param {block}.b.weight [3, 4, 1, 1]\n\
+             node {block}.b [N, 3, 4, 4] = Conv({block}.relu, {block}.b.weight)\n\
+             node {block}.sum [N, 3, 4, 4] = Add({last}, {block}.b)\n"
+        );
+        last = format!("{block}.sum");
+    }
+    text += &format!("node end [N, 3, 4, 4] = Relu({last})\noutput end\n");
+    net(&text)
+}
+
+fn asked(net: &Net, wanted: &Request) -> Result<(Plan, Growth), RequestError> {
+    let x = inputs(&net.graph, BATCH, 1);
+    let mut cx = Context::new(1).unwrap();
+    request(
+        &mut cx,
+        &net.graph,
+        &net.weights,
+        wanted,
+        3,
+        BATCH,
+        &slices(&x),
+    )
+}
+
+fn met(net: &Net, wanted: &Request) -> (Plan, Growth) {
+    let (plan, growth) = asked(net, wanted).unwrap();
+    let weights = growth.weights(&net.weights).unwrap();
+    let x = inputs(&net.graph, BATCH, 2);
+    let mut cx = Context::new(1).unwrap();
+    let (old, new) = ((&net.graph, &net.weights), (growth.graph(), &weights));
+    let evidence = compare(&mut cx, old, new, BATCH, &slices(&x)).unwrap();
+    assert!(
+        evidence.iter().all(|e| e.max_rel < TOLERANCE),
+        "{evidence:?}"
+    );
+    (plan, growth)
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+/// Each inserted layer had the whole network rebuilt, so that a deep one was never planned.
+#[test]
+fn layers_are_inserted_in_as_few_passes_as_there_are_kinds() {
+    let net = chain(40);
+    let requests = [
+        Request {
+            depth: Some(3.0),
+            ..Request::default()
+        },
+        Request {
+            branch: everything(),
+            ..Request::default()
+        },
+        Request {
+            copy: vec!["blocks.*".to_owned()],
+            deepen: everything(),
+            ..Request::default()
+        },
+        Request {
+            deepen: vec!["blocks.1*".to_owned()],
+            pairs: Some(2),
+            ..Request::default()
+        },
+    ];
+    for wanted in requests {
+        let (plan, growth) = met(&net, &wanted);
+        // One more for each copy of the last block, which takes over the output's name.
+        assert!(growth.stages().len() <= 2, "{wanted:?}");
+        assert!(plan.steps.len() > 20);
+        let again = apply(&net.graph, &plan).unwrap();
+        assert_eq!(again.graph(), growth.graph());
+        assert_eq!(
+            again.weights(&net.weights).unwrap(),
+            growth.weights(&net.weights).unwrap()
+        );
+    }
+}
+
+/// One pass makes of a plan what its steps make one by one.
+#[test]
+fn a_pass_is_the_same_as_its_steps_one_after_another() {
+    let net = chain(3);
+    let wanted = Request {
+        branch: everything(),
+        depth: Some(3.0),
+        copy: vec!["blocks.1".to_owned()],
+        deepen: everything(),
+        ..Request::default()
+    };
+    let (plan, growth) = met(&net, &wanted);
+    assert!(growth.stages().len() < 8 && plan.steps.len() > 20);
+    let mut graph = net.graph.clone();
+    let mut weights = net.weights.clone();
+    for step in &plan.steps {
+        let one = apply(&graph, &Plan::new(&graph, 3, vec![step.clone()])).unwrap();
+        weights = one.weights(&weights).unwrap();
+        graph = one.graph().clone();
+    }
+    assert_eq!(&graph, growth.graph());
+    assert_eq!(weights, growth.weights(&net.weights).unwrap());
+}
