@@ -47,7 +47,7 @@ impl Folds {
 
     /// Each parameter once, although several products read it in parts. One that is read whole by
     /// two products, or in part by something that counts no copies, would be multiplied wrongly.
-    pub(super) fn settled(self, graph: &Graph) -> Result<Vec<Fold>, String> {
+    fn settled(self, graph: &Graph) -> Result<Vec<Fold>, String> {
         let mut settled: Vec<Fold> = Vec::new();
         for (fold, part) in &self.found {
             let alike = || self.found.iter().filter(|(other, _)| other == fold);
@@ -74,6 +74,25 @@ impl Folds {
         }
         Ok(settled)
     }
+}
+
+/// What takes the shares for all nodes that need them, each of which has one choice or two; or the node
+/// and the reason why nothing does. A part of a weight may be all that one of them has, and then the
+/// others have to take the other parts.
+pub(super) fn settled(
+    graph: &Graph,
+    choices: &[(NodeId, Vec<Folds>)],
+) -> Result<Vec<Fold>, (NodeId, String)> {
+    let all = |choose: fn(&Vec<Folds>) -> Option<&Folds>| {
+        let mut all = Folds::default();
+        for (_, one) in choices {
+            all.extend(choose(one).cloned().unwrap_or_default());
+        }
+        all.settled(graph)
+    };
+    let first = all(|one| one.first());
+    let settled = first.or_else(|why| all(|one| one.last()).map_err(|_| why));
+    settled.map_err(|why| (choices[0].0, why))
 }
 
 /// A leaf of an axis of a value.

@@ -315,8 +315,8 @@ fn resolve(
         axes: &resolved,
         readers: &readers,
     };
-    // What takes the shares of each space, and the node that needs it.
-    let mut folded: BTreeMap<AtomId, (NodeId, fold::Folds)> = BTreeMap::new();
+    // What can take the shares of each space for each node that needs it.
+    let mut folded: BTreeMap<AtomId, Vec<(NodeId, Vec<fold::Folds>)>> = BTreeMap::new();
     let mut sites: BTreeMap<(AtomId, ValueId, usize), Vec<(AxisRole, NodeId)>> = BTreeMap::new();
     for one in &found.uses {
         for id in leaves(&one.label) {
@@ -346,11 +346,7 @@ fn resolve(
         });
         space.border = false;
         match absorbed {
-            Ok(()) => folded
-                .entry(id)
-                .or_insert((uses[0].1, fold::Folds::default()))
-                .1
-                .extend(folds),
+            Ok(()) => folded.entry(id).or_default().push((uses[0].1, vec![folds])),
             Err(_) => {
                 space.counted |= space.refusal.is_none();
                 let name = &graph.get(parameter).name;
@@ -369,25 +365,25 @@ fn resolve(
     for product in &found.products {
         for id in leaves(&product.label) {
             let space = &mut spaces[id.index()];
-            let folds = folding
-                .through(product.node, 0, id)
-                .or_else(|left| folding.through(product.node, 1, id).map_err(|_| left));
-            match folds {
-                Ok(folds) => folded
-                    .entry(id)
-                    .or_insert((product.node, fold::Folds::default()))
-                    .1
-                    .extend(folds),
+            // Either operand may bring them along.
+            let right = folding.through(product.node, 1, id);
+            let choices = match (folding.through(product.node, 0, id), right) {
+                (Ok(left), Ok(right)) => Ok(vec![left, right]),
+                (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(vec![one]),
+                (Err(why), Err(_)) => Err(why),
+            };
+            match choices {
+                Ok(choices) => folded.entry(id).or_default().push((product.node, choices)),
                 Err(why) => space.refuse_product(graph, product.node, &why),
             }
             space.border = false;
         }
     }
-    for (id, (node, folds)) in folded {
+    for (id, choices) in folded {
         let space = &mut spaces[id.index()];
-        match folds.settled(graph) {
+        match fold::settled(graph, &choices) {
             Ok(folds) => space.folds = folds,
-            Err(why) => space.refuse_product(graph, node, &why),
+            Err((node, why)) => space.refuse_product(graph, node, &why),
         }
     }
     let mut by_name = HashMap::new();

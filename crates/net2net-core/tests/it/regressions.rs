@@ -279,6 +279,25 @@ fn a_weight_that_is_split_takes_the_shares_once() {
     }
 }
 
+/// What the second product reads could take the shares too, but the first one has only the weight.
+#[test]
+fn a_split_weight_takes_the_shares_for_all_products_if_it_does_for_one() {
+    let text = CROSS.replace(
+        "param w [6, 4]",
+        "param scale [4]\nnode m [N, 5, 4] = Mul(l, scale)\nparam w [6, 4]",
+    );
+    let text = text.replace("MatMul(l, t1)", "MatMul(m, t1)");
+    let net = net(&format!(
+        "{text}node z [N, 5, 3] = MatMul(a, z.w)\noutput z\n"
+    ));
+    let spaces = Spaces::infer(&net.graph);
+    for size in [5, 8] {
+        let symmetry = Symmetry::Uneven { spread: 0.9 };
+        let step = widen(&spaces, "s:2", size, Mapping::Random, symmetry, 3).unwrap();
+        grow(&net, vec![Step::Widen(step)]);
+    }
+}
+
 /// Half of the weight is read by nothing that counts copies again.
 #[test]
 fn a_weight_of_which_a_part_takes_no_shares_is_refused() {
