@@ -101,6 +101,10 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     };
     if args.json {
         let mut report = report(args, &model, &growth, &plan, &proved);
+        if let Some(target) = target(&args.wanted, &model.graph)? {
+            let reached = target.of(growth.graph());
+            report["target"] = json!({ "wanted": target.wanted(), "reached": reached });
+        }
         report["seconds"] = json!(seconds.all());
         say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Exit::Done);
@@ -109,6 +113,9 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         say!("  {line}");
     }
     say!("{}", change(&model.graph, growth.graph()));
+    if let Some(missed) = missed(&args.wanted, &model, &growth)? {
+        say!("  {missed}");
+    }
     for note in verify::more(&model.graph, growth.graph()) {
         say!("  {note}");
     }
@@ -161,6 +168,9 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
                 say!("  {line}");
             }
             say!("{}", change(&model.graph, growth.graph()));
+            if let Some(missed) = missed(&args.wanted, &model, &growth)? {
+                say!("  {missed}");
+            }
             say!(
                 "{} written; grow with: net2net grow {} --plan {} -o bigger.{}",
                 path.display(),
@@ -310,11 +320,7 @@ fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
     if factors.len() > 1 {
         bail!("--deeper names several factors; one is enough");
     }
-    let target = match (&wanted.params, &wanted.flops) {
-        (Some(text), _) => Some(Target::Parameters(amount(text, graph.parameter_count())?)),
-        (None, Some(text)) => Some(Target::Flops(amount(text, graph.flops())?)),
-        (None, None) => None,
-    };
+    let target = target(wanted, &model.graph)?;
     let widths = wanted.wider.is_some() || target.is_some() || !wanted.widen.is_empty();
     let lists = [
         &wanted.deeper,
@@ -389,6 +395,49 @@ fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
             },
         },
     })
+}
+
+/// What the whole network is to have, if that is asked for.
+fn target(wanted: &Wanted, graph: &Graph) -> Result<Option<Target>> {
+    Ok(match (&wanted.params, &wanted.flops) {
+        (Some(text), _) => Some(Target::Parameters(amount(text, graph.parameter_count())?)),
+        (None, Some(text)) => Some(Target::Flops(amount(text, graph.flops())?)),
+        (None, None) => None,
+    })
+}
+
+/// That a target is missed, where it is: in a tiny network a unit more may be much.
+fn missed(wanted: &Wanted, model: &Model, growth: &Growth) -> Result<Option<String>> {
+    let Some(target) = target(wanted, &model.graph)? else {
+        return Ok(None);
+    };
+    let (goal, reached) = (target.wanted(), target.of(growth.graph()));
+    let what = match target {
+        Target::Parameters(_) => "parameters",
+        Target::Flops(_) => "operations",
+    };
+    let off = 100.0 * (reached as f64 / goal.max(1) as f64 - 1.0);
+    Ok((!target.is_met_by(reached)).then(|| {
+        format!(
+            "{goal} {what} were wanted, and {reached} ({off:+.1} %) are the nearest that was found"
+        )
+    }))
+}
+
+/// `NAME=2x` each.
+fn own_factors(texts: &[String]) -> BTreeMap<String, f64> {
+    let pairs = texts.iter().filter_map(|text| text.rsplit_once('='));
+    pairs
+        .filter_map(|(name, factor)| Some((name.to_owned(), depth(factor)?)))
+        .collect()
+}
+
+/// A number in a message, which may be absurd.
+fn short(number: f64) -> String {
+    match number.abs() < 1e6 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
 }
 
 /// A factor such as `2x`.

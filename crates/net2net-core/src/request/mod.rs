@@ -98,7 +98,8 @@ pub enum Target {
 }
 
 impl Target {
-    fn wanted(self) -> u64 {
+    /// What is wanted.
+    pub fn wanted(self) -> u64 {
         match self {
             Target::Parameters(count) | Target::Flops(count) => count,
         }
@@ -109,7 +110,13 @@ impl Target {
         self.wanted() as f64 / self.of(graph).max(1) as f64
     }
 
-    fn of(self, graph: &Graph) -> u64 {
+    /// Whether so much is within 3 % of it.
+    pub fn is_met_by(self, reached: u64) -> bool {
+        widths::is_near(reached, self.wanted())
+    }
+
+    /// What a network has of it.
+    pub fn of(self, graph: &Graph) -> u64 {
         match self {
             Target::Parameters(_) => graph.parameter_count(),
             Target::Flops(_) => graph.flops(),
@@ -305,13 +312,18 @@ impl<T: Precision> Draft<'_, T> {
     /// Wider spaces.
     fn widths(&mut self, wanted: &Request) -> Result<(), RequestError> {
         let graph = self.graph();
-        let reached = |target: Target| widths::is_near(target.of(graph), target.wanted());
+        let reached = |target: Target| target.is_met_by(target.of(graph));
         if !self.steps.is_empty() && wanted.target.is_some_and(reached) {
             // New layers were all that it took.
             return Ok(());
         }
         let widths = Widths::new(graph, wanted)?;
         let sizes = widths.sizes(graph, wanted)?;
+        if let (Some(target), true) = (wanted.target, sizes.is_empty() && self.steps.is_empty()) {
+            let (now, goal) = (target.of(graph), target.wanted());
+            let why = format!("it has {now}, and a unit more of any space is no nearer to {goal}");
+            return Err(refusal("*", why));
+        }
         let steps = widths.steps(graph, wanted, sizes, self.seed)?;
         self.take(steps)
     }
@@ -369,7 +381,7 @@ impl<T: Precision> Draft<'_, T> {
         if let Some(factor) = wanted.depth {
             all = places::depth(self.graph(), factor)?;
         } else if let (true, Some(target)) = (wanted.balance, wanted.target) {
-            all = places::balanced(self.graph(), target.factor(self.graph()));
+            all = places::balanced(self.graph(), target);
         }
         let named = places::blocks_of(self.graph(), &wanted.copy)?;
         all.extend(named.into_iter().map(Place::Block));
@@ -516,6 +528,14 @@ fn named(
         return Err(refusal(pattern, why));
     }
     Ok(found)
+}
+
+/// A number in a message, which may be absurd.
+fn short(number: f64) -> String {
+    match number.abs() < 1e6 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
 }
 
 fn refusal(space: &str, why: String) -> RequestError {

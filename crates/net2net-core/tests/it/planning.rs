@@ -1,8 +1,8 @@
 //! Requests for many steps at once: one pass for what one pass can do, and targets that are reached.
 
 use net2net_core::apply::{Growth, apply};
-use net2net_core::plan::Plan;
-use net2net_core::request::{Request, RequestError, request};
+use net2net_core::plan::{Plan, Step, blocks};
+use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::{TOLERANCE, compare};
 use net2net_kernels::Context;
 
@@ -128,4 +128,42 @@ fn a_pass_is_the_same_as_its_steps_one_after_another() {
     }
     assert_eq!(&graph, growth.graph());
     assert_eq!(weights, growth.weights(&net.weights).unwrap());
+}
+
+/// Copies of blocks alone were more than what was wanted, and the request was refused.
+#[test]
+fn copies_that_would_be_too_much_are_left_out() {
+    let net = net("graph g\ninput x [N, 4]\nparam stem.weight [4, 4]\n\
+         node stem [N, 4] = Gemm(x, stem.weight)\n\
+         param block.a.weight [4, 40]\nnode block.a [N, 40] = Gemm(stem, block.a.weight)\n\
+         node block.relu [N, 40] = Relu(block.a)\n\
+         param block.b.weight [40, 4]\nnode block.b [N, 4] = Gemm(block.relu, block.b.weight)\n\
+         node sum [N, 4] = Add(stem, block.b)\n\
+         param head.weight [4, 3]\nnode head [N, 3] = Gemm(sum, head.weight)\noutput head\n");
+    assert_eq!(blocks(&net.graph).len(), 1);
+    let now = net.graph.parameter_count();
+    for target in [
+        Target::Parameters(now * 3 / 2),
+        Target::Flops(net.graph.flops() * 3 / 2),
+    ] {
+        let wanted = Request {
+            target: Some(target),
+            balance: true,
+            ..Request::default()
+        };
+        let (plan, growth) = met(&net, &wanted);
+        assert!(target.is_met_by(target.of(growth.graph())), "{plan:?}");
+        assert!(plan.steps.iter().all(|step| matches!(step, Step::Widen(_))));
+    }
+    let twice = Request {
+        target: Some(Target::Parameters(now * 5 / 2)),
+        balance: true,
+        ..Request::default()
+    };
+    let (plan, _) = met(&net, &twice);
+    assert!(
+        plan.steps
+            .iter()
+            .any(|step| matches!(step, Step::Insert(_)))
+    );
 }

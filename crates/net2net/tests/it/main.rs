@@ -6,6 +6,7 @@
 mod onnxruntime;
 mod quantized;
 
+mod asking;
 mod exploring;
 mod growing;
 mod lengths;
