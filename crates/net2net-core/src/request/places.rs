@@ -128,9 +128,13 @@ pub(super) fn depth(graph: &Graph, factor: f64) -> Result<Vec<Place>, RequestErr
             let found = graph.lookup(layer);
             found.is_some_and(|id| graph.outputs().contains(&id))
         };
+        // The last layer only where there is no other one.
         let all = deepenable(graph);
         let inner = all.iter().copied().filter(|layer| !is_output(layer));
-        let layers: Vec<&str> = inner.collect();
+        let mut layers: Vec<&str> = inner.collect();
+        if layers.is_empty() {
+            layers = all;
+        }
         places = layers
             .into_iter()
             .map(|layer| Place::Layer(layer.to_owned()))

@@ -167,3 +167,19 @@ fn copies_that_would_be_too_much_are_left_out() {
             .any(|step| matches!(step, Step::Insert(_)))
     );
 }
+
+/// The last layer is one where there is no other.
+#[test]
+fn a_network_of_a_recurrent_layer_and_a_last_one_gets_deeper() {
+    let net = net(
+        "graph g\ninput x [N, 4, 3]\nparam w [1, 2, 3]\nparam r [1, 2, 2]\n\
+         node y [N, 4, 1, 2], h [N, 1, 2] = RNN(x, w, r; bias=0, layout=1)\n\
+         node s [N, 8] = Flatten(y)\nparam z.w [8, 3]\nnode z [N, 3] = Gemm(s, z.w)\noutput z\n",
+    );
+    let twice = Request {
+        depth: Some(2.0),
+        ..Request::default()
+    };
+    let (plan, _) = met(&net, &twice);
+    assert_eq!(plan.steps.len(), 1);
+}
