@@ -12,16 +12,17 @@ use net2net_core::apply::{Growth, apply};
 use net2net_core::dims::Spaces;
 use net2net_core::graph::Graph;
 use net2net_core::io::{clear_staged, folder_of, write_atomic};
-use net2net_core::plan::{Mapping, Plan, Step, Symmetry};
+use net2net_core::plan::{Mapping, Plan, Room, Step, Symmetry};
 use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::OutputEvidence;
-use net2net_kernels::Context;
+use net2net_kernels::{Context, memory};
 use serde_json::json;
 
 use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
 use crate::growing::{Growing, Proved, Seconds, timed};
 use crate::inspect::made_by;
+use crate::machine;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
@@ -56,7 +57,14 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
             let growth = apply(&model.graph, &plan)?;
             (plan, growth)
         }
-        None => planned(&model, &args.wanted, threads, batch, &inputs)?,
+        None => planned(
+            &model,
+            &args.wanted,
+            args.output.as_deref(),
+            threads,
+            batch,
+            &inputs,
+        )?,
     };
     model.check_memory(&growth)?;
     let growth = Arc::new(growth);
@@ -158,7 +166,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
     let samples = Samples::of(&model, &args.proof, args.wanted.seed)?;
     let (batch, inputs) = (samples.batch, samples.narrow());
     let threads = threads(args.proof.threads);
-    let (plan, growth) = planned(&model, &args.wanted, threads, batch, &inputs)?;
+    let (plan, growth) = planned(&model, &args.wanted, None, threads, batch, &inputs)?;
     let text = plan.to_json()?;
     match &args.output {
         None => say!("{text}"),
@@ -293,11 +301,13 @@ pub(crate) fn warn(model: &Model) {
 fn planned(
     model: &Model,
     wanted: &Wanted,
+    output: Option<&Path>,
     threads: usize,
     batch: usize,
     inputs: &[&[f32]],
 ) -> Result<(Plan, Growth)> {
-    let asked = asked(wanted, model)?;
+    let disk = output.and_then(|path| machine::free(folder_of(path)));
+    let asked = asked(wanted, model, disk)?;
     let mut cx = Context::<f32>::new(threads)?;
     let graph = &model.graph;
     let planned = request(&mut cx, graph, model, &asked, wanted.seed, batch, inputs);
@@ -312,9 +322,15 @@ fn planned(
 }
 
 /// The flags as a request.
-fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
-    let graph = &model.graph;
-    let sizes = numbered(&wanted.widen, None)?;
+fn asked(wanted: &Wanted, model: &Model, disk: Option<u64>) -> Result<Request> {
+    let (own, sizes): (Vec<String>, Vec<String>) = wanted.widen.iter().cloned().partition(|text| {
+        text.rsplit_once('=')
+            .is_some_and(|(_, size)| depth(size).is_some())
+    });
+    let sizes = numbered(&sizes, None)?;
+    if wanted.round_to == Some(0) {
+        bail!("--round-to 0 rounds to nothing; name a number of units, e.g. --round-to 8");
+    }
     let (factors, deepen): (Vec<_>, Vec<_>) =
         wanted.deeper.iter().partition(|text| depth(text).is_some());
     if factors.len() > 1 {
@@ -366,6 +382,11 @@ fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
         widen: wanted.wider,
         spaces,
         sizes,
+        factors: own_factors(&own),
+        room: Some(Room {
+            memory: memory::available(),
+            disk,
+        }),
         target,
         round_to: wanted.round_to,
         deepen: deepen.into_iter().cloned().collect(),

@@ -17,8 +17,8 @@ use crate::dims::{Refusal, Spaces};
 use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, ValueId};
 use crate::plan::{
-    Block, Deeper, Insert, Layer, Mapping, Plan, PlanError, Step, Survey, Symmetry, beside, blocks,
-    classes, copied, deeper, enlarge, features, join, measured,
+    Block, Deeper, Insert, Layer, Mapping, Plan, PlanError, Room, Step, Survey, Symmetry, beside,
+    blocks, classes, copied, deeper, enlarge, features, join, measured,
 };
 use crate::weights::Source;
 use places::{Junction, Place};
@@ -37,6 +37,13 @@ pub struct Request {
     /// New sizes of spaces, by name with `*`; these are not widened by the factor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sizes: BTreeMap<String, usize>,
+    /// Factors of spaces of their own, by name with `*`; these are not widened by the factor of all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub factors: BTreeMap<String, f64>,
+    /// The bytes that the machine has room for, if growth beyond them is to be refused before anything is
+    /// made for it.
+    #[serde(skip)]
+    pub room: Option<Room>,
     /// Widen by the factor that brings the whole network to this; in place of `widen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -134,6 +141,8 @@ impl Default for Request {
             widen: None,
             spaces: everything(),
             sizes: BTreeMap::new(),
+            factors: BTreeMap::new(),
+            room: None,
             target: None,
             balance: false,
             round_to: None,

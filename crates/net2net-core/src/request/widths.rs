@@ -8,7 +8,7 @@ use super::amounts::Amounts;
 use super::{Request, RequestError, Target, refusal};
 use crate::dims::{AtomId, Space, Spaces};
 use crate::graph::Graph;
-use crate::plan::{Step, check_sizes, fill, pad, widen};
+use crate::plan::{Step, check_room, check_sizes, fill, pad, widen};
 
 /// New sizes of spaces.
 pub(super) type Sizes = HashMap<AtomId, usize>;
@@ -89,6 +89,9 @@ impl Widths {
         seed: u64,
     ) -> Result<Vec<Step>, RequestError> {
         check_sizes(graph, &self.spaces, &sizes)?;
+        if let Some(room) = wanted.room {
+            check_room(graph, &self.spaces, &sizes, room)?;
+        }
         // In the order of the spaces, whichever way each was asked for.
         let mut sizes: Vec<(AtomId, usize)> = sizes.into_iter().collect();
         sizes.sort_unstable();
@@ -156,7 +159,7 @@ impl Widths {
             true => MAX_MULTIPLE,
             false => 1,
         };
-        let mut best: Option<(f64, f64, Sizes)> = None;
+        let mut best: Option<(f64, f64, f64, Sizes)> = None;
         for multiple in 1..=multiples {
             let Some((factor, sizes)) = fit.factor(multiple) else {
                 break;
@@ -169,13 +172,16 @@ impl Widths {
             let balance = (factor / multiple as f64).ln().abs();
             let better = best
                 .as_ref()
-                .is_none_or(|(o, b, _)| (off, balance) < (*o, *b));
+                .is_none_or(|(o, _, b, _)| (off, balance) < (*o, *b));
             if better {
-                best = Some((off, balance, sizes));
+                best = Some((off, factor, balance, sizes));
             }
         }
-        let why = || format!("widening alone does not reach {goal}");
-        best.map(|(_, _, sizes)| sizes)
+        // Beyond the largest factor there is no search.
+        best = best.filter(|(off, factor, ..)| *off == 0.0 || *factor < MAX_FACTOR);
+        let why =
+            || format!("widening by at most {MAX_FACTOR} does not reach {goal}; grow by less");
+        best.map(|(.., sizes)| sizes)
             .ok_or_else(|| refusal("*", why()))
     }
 }

@@ -1,7 +1,7 @@
 //! Requests for many steps at once: one pass for what one pass can do, and targets that are reached.
 
 use net2net_core::apply::{Growth, apply};
-use net2net_core::plan::{Plan, Step, blocks};
+use net2net_core::plan::{Plan, Room, Step, blocks};
 use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::{TOLERANCE, compare};
 use net2net_kernels::Context;
@@ -62,6 +62,14 @@ fn met(net: &Net, wanted: &Request) -> (Plan, Growth) {
         "{evidence:?}"
     );
     (plan, growth)
+}
+
+fn why(net: &Net, wanted: &Request) -> String {
+    match asked(net, wanted) {
+        Err(RequestError::Refused(refusal)) => refusal.to_string(),
+        Err(other) => panic!("{other:?}"),
+        Ok((plan, _)) => panic!("{} steps", plan.steps.len()),
+    }
 }
 
 fn everything() -> Vec<String> {
@@ -182,4 +190,22 @@ fn a_network_of_a_recurrent_layer_and_a_last_one_gets_deeper() {
     };
     let (plan, _) = met(&net, &twice);
     assert_eq!(plan.steps.len(), 1);
+}
+
+#[test]
+fn what_a_machine_has_no_room_for_is_refused_before_it_is_planned() {
+    let net = chain(2);
+    let room = |memory, disk| Request {
+        widen: Some(100.0),
+        room: Some(Room { memory, disk }),
+        ..Request::default()
+    };
+    asked(&net, &room(Some(1 << 40), Some(1 << 40))).unwrap();
+    let memory = why(&net, &room(Some(1 << 16), None));
+    assert!(
+        memory.contains("GiB of memory") && memory.contains("weight"),
+        "{memory}"
+    );
+    let disk = why(&net, &room(None, Some(1 << 10)));
+    assert!(disk.contains("of the disk"), "{disk}");
 }

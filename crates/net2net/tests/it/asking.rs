@@ -1,6 +1,6 @@
 //! What is asked for, and what is said of it.
 
-use super::growing::{done, write_model};
+use super::growing::{done, fails, write_model};
 
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -24,4 +24,11 @@ fn a_target_that_is_missed_is_said_to_be() {
     let missed = count("reached").abs_diff(count("wanted")) * 100 > 3 * count("wanted");
     assert_eq!(done(folder, line).contains("were wanted"), missed);
     assert!(missed);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_refused_at_once() {
+    let folder = folder();
+    let line = "grow model.onnx --params 1000000000x -o b.onnx";
+    fails(folder.path(), line, 1, &["grow by less"]);
 }
