@@ -128,7 +128,11 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         say!("  {note}");
     }
     say!(
-        "the same function: {}",
+        "{}: {}",
+        match proved.evidence.exact {
+            true => "the same function",
+            false => "nearly the same function",
+        },
         said(&proved.evidence.f64, &proved.file, &samples.what)
     );
     if let Some(lengths) = proved.lengths.said() {
@@ -159,6 +163,9 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
                 "the plan would replace {}; name another file",
                 path.display()
             );
+        }
+        if path.exists() && !args.force {
+            bail!("{} is there already; --force overwrites it", path.display());
         }
     }
     let model = Model::open(&args.model)?;
@@ -355,6 +362,7 @@ fn asked(wanted: &Wanted, model: &Model, disk: Option<u64>) -> Result<Request> {
         );
     }
     if let Some(factor) = wanted.wider.filter(|x| *x <= 1.0 || x.is_nan()) {
+        let factor = short(factor);
         bail!("--wider {factor} is no growth; name a factor above 1, e.g. --wider 1.5");
     }
     let inserted = [&wanted.deeper, &wanted.on_top, &wanted.branch];
@@ -482,7 +490,9 @@ fn numbered(
                 )
             }
             (None, Some((names, _))) => (names.to_vec(), text.as_str()),
-            (None, None) => bail!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"),
+            (None, None) => {
+                bail!("`{text}` should be NAME=SIZE or NAME=2x, e.g. layer1.0.conv1=24")
+            }
         };
         let number = number.parse().with_context(|| {
             format!(

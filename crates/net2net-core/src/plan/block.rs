@@ -1,5 +1,7 @@
 //! Planning a residual block once more.
 
+use std::collections::HashMap;
+
 use super::{Insert, Layer, Region, Survey};
 use crate::dims::Refusal;
 use crate::graph::Graph;
@@ -8,8 +10,11 @@ use crate::ops::{Nature, Op};
 /// A residual block that can be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// What the names of its parameters have in common; or else the name of its output.
+    /// What the names of its parameters have in common, with `#1`, `#2` and so on where several blocks
+    /// have that; or else the name of its output. No other block has it.
     pub name: String,
+    /// The same without a number.
+    pub stem: String,
     /// What it reads.
     pub from: String,
     /// What it makes.
@@ -42,12 +47,35 @@ pub fn blocks(graph: &Graph) -> Vec<Block> {
                     name => name.to_owned(),
                 };
                 let from = from.clone();
-                found.push(Block { name, from, after });
+                let stem = name.clone();
+                found.push(Block {
+                    name,
+                    stem,
+                    from,
+                    after,
+                });
                 break;
             }
         }
     }
+    number(&mut found);
     found
+}
+
+/// Tells blocks of one name apart, such as the two of a transformer's layer.
+fn number(blocks: &mut [Block]) {
+    let mut counts: HashMap<String, [usize; 2]> = HashMap::new();
+    for block in &*blocks {
+        counts.entry(block.stem.clone()).or_default()[0] += 1;
+    }
+    for block in blocks {
+        if let Some([all, before]) = counts.get_mut(&block.stem)
+            && *all > 1
+        {
+            *before += 1;
+            block.name = format!("{}#{before}", block.stem);
+        }
+    }
 }
 
 /// Plans a copy of a block, which begins without effect.
@@ -68,7 +96,7 @@ pub(crate) fn copied(graph: &Graph, survey: &Survey, block: &Block) -> Result<In
     Region::find(graph, &survey.readers, &block.from, after).map_err(refuse)?;
     Ok(Insert {
         after: block.after.clone(),
-        name: survey.fresh_name(&block.name, "deeper"),
+        name: survey.fresh_name(&block.stem, "deeper"),
         layer: Layer::Copy {
             from: block.from.clone(),
         },

@@ -428,7 +428,7 @@ impl<T: Precision> Draft<'_, T> {
         let all = blocks(self.graph()).into_iter();
         let now = all.filter(|now| now.after == block.after).last();
         Ok(Block {
-            name: block.name.clone(),
+            stem: block.stem.clone(),
             ..now.unwrap_or(block)
         })
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use wildmatch::WildMatch;
 
 use super::amounts::Amounts;
-use super::{Request, RequestError, Target, refusal};
-use crate::dims::{AtomId, Space, Spaces};
+use super::{Request, RequestError, Target, refusal, short};
+use crate::dims::{AtomId, Refusal, Space, Spaces};
 use crate::graph::Graph;
 use crate::plan::{Step, check_room, check_sizes, fill, pad, widen};
 
@@ -27,7 +27,7 @@ pub(super) struct Widths {
 impl Widths {
     pub(super) fn new(graph: &Graph, wanted: &Request) -> Result<Widths, RequestError> {
         let spaces = Spaces::infer(graph);
-        let mut names: Vec<(AtomId, Vec<String>)> = Vec::new();
+        let (mut names, mut refused) = (Vec::new(), Vec::new());
         let mut padded = BTreeSet::new();
         for space in spaces.all().iter().filter(|space| !space.sites.is_empty()) {
             let Some(id) = spaces.position(&space.name) else {
@@ -37,29 +37,41 @@ impl Widths {
             if can(space) && space.uniform && fill(graph, &spaces, id).is_ok() {
                 padded.insert(id);
             } else if space.refusal.is_some() {
+                refused.push((id, called(graph, &spaces, space)));
                 continue;
             }
-            let mut all = vec![space.name.clone()];
-            all.extend(spaces.aliases(graph, space));
-            names.push((id, all));
+            names.push((id, called(graph, &spaces, space)));
         }
+        let chosen = |patterns: &[String]| chosen(&spaces, [&names, &refused], patterns);
         let mut sized: Sizes = HashMap::new();
         for (pattern, size) in &wanted.sizes {
-            for id in chosen(&spaces, &names, std::slice::from_ref(pattern))? {
+            for id in chosen(std::slice::from_ref(pattern))? {
                 sized.entry(id).or_insert(*size);
             }
         }
+        let mut own = Vec::new();
+        for (pattern, factor) in &wanted.factors {
+            check_factor(pattern, *factor)?;
+            let found = chosen(std::slice::from_ref(pattern))?;
+            own.extend(found.into_iter().map(|id| (id, *factor)));
+        }
         let mut scaled = Vec::new();
         if wanted.widen.is_some() || wanted.target.is_some() {
-            scaled = chosen(&spaces, &names, &wanted.spaces)?;
-            scaled.retain(|id| !sized.contains_key(id));
+            scaled = chosen(&wanted.spaces)?;
         }
-        Ok(Widths {
+        let mut widths = Widths {
             spaces,
             padded,
             scaled,
             sized,
-        })
+        };
+        for (id, factor) in own {
+            let size = widths.scale(id, wanted, factor);
+            widths.sized.entry(id).or_insert(size);
+        }
+        let sized = &widths.sized;
+        widths.scaled.retain(|id| !sized.contains_key(id));
+        Ok(widths)
     }
 
     /// The sizes that are asked for: by the factor, where one is, by name, or what reaches the target.
@@ -67,13 +79,10 @@ impl Widths {
         let mut sizes = self.sized.clone();
         match (wanted.target, wanted.widen) {
             (Some(target), _) => return self.fit(graph, wanted, target),
-            (None, Some(factor)) if factor > 1.0 && factor <= MAX_FACTOR => {
+            (None, Some(factor)) => {
+                check_factor("*", factor)?;
                 let scaled = self.scaled.iter();
                 sizes.extend(scaled.map(|id| (*id, self.scale(*id, wanted, factor))));
-            }
-            (None, Some(factor)) => {
-                let why = format!("a factor of {factor} is not above 1 and sensible");
-                return Err(refusal("*", why));
             }
             (None, None) => {}
         }
@@ -184,6 +193,27 @@ impl Widths {
         best.map(|(.., sizes)| sizes)
             .ok_or_else(|| refusal("*", why()))
     }
+}
+
+/// What people may call a space: its name, and those of the weights that make it, with and without
+/// `.weight`.
+fn called(graph: &Graph, spaces: &Spaces, space: &Space) -> Vec<String> {
+    let layers = spaces.aliases(graph, space);
+    let weights = layers.iter().map(|layer| format!("{layer}.weight"));
+    let known = weights.filter(|name| graph.lookup(name).is_some());
+    let known: Vec<String> = known.collect();
+    let mut all = vec![space.name.clone()];
+    all.extend(layers);
+    all.extend(known);
+    all
+}
+
+fn check_factor(space: &str, factor: f64) -> Result<(), RequestError> {
+    if factor > 1.0 && factor <= MAX_FACTOR {
+        return Ok(());
+    }
+    let why = format!("a factor of {} is not above 1 and sensible", short(factor));
+    Err(refusal(space, why))
 }
 
 /// How far from a target is near enough.
@@ -301,11 +331,23 @@ impl Fit<'_> {
     }
 }
 
+/// A refusal, and what to do instead where the space is one of a border.
+fn with_way_out(space: &Space, refusal: &Refusal) -> Refusal {
+    let mut refusal = refusal.clone();
+    if space.border {
+        refusal.why += match refusal.why.contains("input") {
+            true => "; --features gives it more",
+            false => "; --classes gives it more",
+        };
+    }
+    refusal
+}
+
 /// The spaces that patterns name, by their own name or by what people call them; a pattern that
 /// names none is refused, with the reason if it names one that cannot grow.
 fn chosen(
     spaces: &Spaces,
-    names: &[(AtomId, Vec<String>)],
+    [names, refused]: [&Vec<(AtomId, Vec<String>)>; 2],
     patterns: &[String],
 ) -> Result<Vec<AtomId>, RequestError> {
     let mut found: Vec<AtomId> = Vec::new();
@@ -317,10 +359,13 @@ fn chosen(
             .filter(|(_, names)| names.iter().any(|n| matcher.matches(n)));
         found.extend(matching.map(|(id, _)| *id));
         if found.len() == before {
-            if let Err(known) = spaces.find(pattern)
-                && spaces.all().iter().any(|space| space.name == *pattern)
+            let called = |(_, names): &&(AtomId, Vec<String>)| names.contains(pattern);
+            let known = refused.iter().find(called).map(|(id, _)| *id);
+            let known = known.or_else(|| spaces.position(pattern));
+            if let Some(space) = known.map(|id| &spaces.all()[id.index()])
+                && let Some(refusal) = &space.refusal
             {
-                return Err(RequestError::Refused(known));
+                return Err(RequestError::Refused(with_way_out(space, refusal)));
             }
             let all = names
                 .iter()

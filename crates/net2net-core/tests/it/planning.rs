@@ -1,6 +1,7 @@
 //! Requests for many steps at once: one pass for what one pass can do, and targets that are reached.
 
 use net2net_core::apply::{Growth, apply};
+use net2net_core::graph::Graph;
 use net2net_core::plan::{Plan, Room, Step, blocks};
 use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::{TOLERANCE, compare};
@@ -208,4 +209,78 @@ fn what_a_machine_has_no_room_for_is_refused_before_it_is_planned() {
     );
     let disk = why(&net, &room(None, Some(1 << 10)));
     assert!(disk.contains("of the disk"), "{disk}");
+}
+
+#[test]
+fn spaces_have_factors_of_their_own_and_are_known_by_their_weights() {
+    let net = chain(2);
+    let wanted = Request {
+        factors: [("blocks.0.a.weight".to_owned(), 2.0)].into(),
+        sizes: [("blocks.1.a.weight".to_owned(), 5)].into(),
+        ..Request::default()
+    };
+    let (_, growth) = met(&net, &wanted);
+    let units = |graph: &Graph, name: &str| graph.get(graph.find(name).unwrap()).shape.at(1)[1];
+    assert_eq!(units(growth.graph(), "blocks.0.a"), 8);
+    assert_eq!(units(growth.graph(), "blocks.1.a"), 5);
+    for factor in [1.0, 0.0, f64::NAN, 1e300] {
+        let absurd = Request {
+            factors: [("blocks.0.a".to_owned(), factor)].into(),
+            ..Request::default()
+        };
+        let said = why(&net, &absurd);
+        assert!(said.contains("a factor of") && said.len() < 120, "{said}");
+    }
+}
+
+#[test]
+fn the_units_of_an_output_are_called_classes() {
+    let net = net(super::parting::PERCEPTRON);
+    let spaces = net2net_core::dims::Spaces::infer(&net.graph);
+    let last = spaces.all().iter().filter(|space| space.border);
+    let mut said = 0;
+    for space in last {
+        for name in spaces.aliases(&net.graph, space) {
+            let wanted = Request {
+                sizes: [(name, 9)].into(),
+                ..Request::default()
+            };
+            let why = why(&net, &wanted);
+            assert!(why.contains("--classes"), "{why}");
+            said += 1;
+        }
+    }
+    assert!(said > 0);
+}
+
+/// The two blocks of a transformer's layer had one name.
+#[test]
+fn blocks_of_one_name_are_numbered() {
+    let half = |part: &str, from: &str| {
+        format!(
+            "param enc.{part}.up.weight [4, 6]\nnode {part}.up [N, 5, 6] = MatMul({from}, enc.{part}.up.weight)\n\
+             node {part}.act [N, 5, 6] = Relu({part}.up)\n\
+             param enc.{part}.down.weight [6, 4]\n\
+             param enc.norm{part} [4]\n\
+             node {part}.down [N, 5, 4] = MatMul({part}.act, enc.{part}.down.weight)\n\
+             node {part}.scaled [N, 5, 4] = Mul({part}.down, enc.norm{part})\n\
+             node {part}.sum [N, 5, 4] = Add({from}, {part}.scaled)\n"
+        )
+    };
+    let text = format!(
+        "graph g\ninput x [N, 5, 4]\n{}{}output b.sum\n",
+        half("a", "x"),
+        half("b", "a.sum")
+    );
+    let net = net(&text);
+    let names: Vec<String> = blocks(&net.graph).into_iter().map(|b| b.name).collect();
+    let mut distinct = names.clone();
+    distinct.dedup();
+    assert_eq!(names, distinct);
+    let copy = Request {
+        copy: vec![names[0].clone()],
+        ..Request::default()
+    };
+    let (plan, _) = met(&net, &copy);
+    assert_eq!(plan.steps.len(), 1);
 }
