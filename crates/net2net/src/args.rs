@@ -321,7 +321,7 @@ pub(crate) struct Wanted {
     /// The spaces to widen, by name or by the weights that produce them; * stands for anything
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(crate) spaces: Vec<String>,
-    /// Widen spaces to a size of their own, e.g. `layer1.0.conv1=24`
+    /// Widen spaces to a size or by a factor of their own, e.g. `layer1.0.conv1=24` or `fc=2x`
     #[arg(long, value_name = "NAME=SIZE", num_args = 1..)]
     pub(crate) widen: Vec<String>,
     /// Grow until the model has so many parameters, e.g. 2x or 50M: half of it by copies of residual
@@ -478,6 +478,9 @@ pub(crate) struct PlanArgs {
     /// The plan; without it, it is printed
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Overwrite the plan if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) wanted: Wanted,
     #[command(flatten)]

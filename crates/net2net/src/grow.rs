@@ -12,10 +12,10 @@ use net2net_core::apply::{Growth, apply};
 use net2net_core::dims::Spaces;
 use net2net_core::graph::Graph;
 use net2net_core::io::{clear_staged, folder_of, write_atomic};
-use net2net_core::plan::{Mapping, Plan, Step, Symmetry};
+use net2net_core::plan::{Mapping, Plan, Room, Step, Symmetry};
 use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::OutputEvidence;
-use net2net_kernels::Context;
+use net2net_kernels::{Context, memory};
 use serde_json::json;
 use wildmatch::WildMatch;
 
@@ -23,6 +23,7 @@ use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
 use crate::growing::{Growing, Proved, Seconds, timed};
 use crate::inspect::made_by;
+use crate::machine;
 use crate::model::{Model, count, threads};
 use crate::output::say;
 use crate::samples::Samples;
@@ -57,7 +58,14 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
             let growth = apply(&model.graph, &plan)?;
             (plan, growth)
         }
-        None => planned(&model, &args.wanted, threads, batch, &inputs)?,
+        None => planned(
+            &model,
+            &args.wanted,
+            args.output.as_deref(),
+            threads,
+            batch,
+            &inputs,
+        )?,
     };
     model.check_memory(&growth)?;
     let growth = Arc::new(growth);
@@ -102,6 +110,10 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
     };
     if args.json {
         let mut report = report(args, &model, &growth, &plan, &proved);
+        if let Some(target) = target(&args.wanted, &model.graph)? {
+            let reached = target.of(growth.graph());
+            report["target"] = json!({ "wanted": target.wanted(), "reached": reached });
+        }
         report["seconds"] = json!(seconds.all());
         say!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(Exit::Done);
@@ -110,11 +122,18 @@ pub(crate) fn grow(args: &GrowArgs) -> Result<Exit> {
         say!("  {line}");
     }
     say!("{}", change(&model.graph, growth.graph()));
+    if let Some(missed) = missed(&args.wanted, &model, &growth)? {
+        say!("  {missed}");
+    }
     for note in verify::more(&model.graph, growth.graph()) {
         say!("  {note}");
     }
     say!(
-        "the same function: {}",
+        "{}: {}",
+        match proved.evidence.exact {
+            true => "the same function",
+            false => "nearly the same function",
+        },
         said(&proved.evidence.f64, &proved.file, &samples.what)
     );
     if let Some(lengths) = proved.lengths.said() {
@@ -146,13 +165,16 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
                 path.display()
             );
         }
+        if path.exists() && !args.force {
+            bail!("{} is there already; --force overwrites it", path.display());
+        }
     }
     let model = Model::open(&args.model)?;
     warn(&model);
     let samples = Samples::of(&model, &args.proof, args.wanted.seed)?;
     let (batch, inputs) = (samples.batch, samples.narrow());
     let threads = threads(args.proof.threads);
-    let (plan, growth) = planned(&model, &args.wanted, threads, batch, &inputs)?;
+    let (plan, growth) = planned(&model, &args.wanted, None, threads, batch, &inputs)?;
     let text = plan.to_json()?;
     match &args.output {
         None => say!("{text}"),
@@ -162,6 +184,9 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Exit> {
                 say!("  {line}");
             }
             say!("{}", change(&model.graph, growth.graph()));
+            if let Some(missed) = missed(&args.wanted, &model, &growth)? {
+                say!("  {missed}");
+            }
             say!(
                 "{} written; grow with: net2net grow {} --plan {} -o bigger.{}",
                 path.display(),
@@ -289,11 +314,13 @@ pub(crate) fn warn(model: &Model) {
 fn planned(
     model: &Model,
     wanted: &Wanted,
+    output: Option<&Path>,
     threads: usize,
     batch: usize,
     inputs: &[&[f32]],
 ) -> Result<(Plan, Growth)> {
-    let asked = asked(wanted, model)?;
+    let disk = output.and_then(|path| machine::free(folder_of(path)));
+    let asked = asked(wanted, model, disk)?;
     let mut cx = Context::<f32>::new(threads)?;
     let graph = &model.graph;
     let planned = request(&mut cx, graph, model, &asked, wanted.seed, batch, inputs);
@@ -308,19 +335,21 @@ fn planned(
 }
 
 /// The flags as a request.
-fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
-    let graph = &model.graph;
-    let sizes = numbered(&wanted.widen, None)?;
+fn asked(wanted: &Wanted, model: &Model, disk: Option<u64>) -> Result<Request> {
+    let (own, sizes): (Vec<String>, Vec<String>) = wanted.widen.iter().cloned().partition(|text| {
+        text.rsplit_once('=')
+            .is_some_and(|(_, size)| depth(size).is_some())
+    });
+    let sizes = numbered(&sizes, None)?;
+    if wanted.round_to == Some(0) {
+        bail!("--round-to 0 rounds to nothing; name a number of units, e.g. --round-to 8");
+    }
     let (factors, deepen): (Vec<_>, Vec<_>) =
         wanted.deeper.iter().partition(|text| depth(text).is_some());
     if factors.len() > 1 {
         bail!("--deeper names several factors; one is enough");
     }
-    let target = match (&wanted.params, &wanted.flops) {
-        (Some(text), _) => Some(Target::Parameters(amount(text, graph.parameter_count())?)),
-        (None, Some(text)) => Some(Target::Flops(amount(text, graph.flops())?)),
-        (None, None) => None,
-    };
+    let target = target(wanted, &model.graph)?;
     let widths = wanted.wider.is_some() || target.is_some() || !wanted.widen.is_empty();
     let lists = [
         &wanted.deeper,
@@ -339,6 +368,7 @@ fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
         );
     }
     if let Some(factor) = wanted.wider.filter(|x| *x <= 1.0 || x.is_nan()) {
+        let factor = short(factor);
         bail!("--wider {factor} is no growth; name a factor above 1, e.g. --wider 1.5");
     }
     let inserted = [&wanted.deeper, &wanted.on_top, &wanted.branch];
@@ -366,6 +396,11 @@ fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
         widen: wanted.wider,
         spaces,
         sizes,
+        factors: own_factors(&own),
+        room: Some(Room {
+            memory: memory::available(),
+            disk,
+        }),
         target,
         round_to: wanted.round_to,
         deepen: deepen.into_iter().cloned().collect(),
@@ -397,6 +432,49 @@ fn asked(wanted: &Wanted, model: &Model) -> Result<Request> {
     })
 }
 
+/// What the whole network is to have, if that is asked for.
+fn target(wanted: &Wanted, graph: &Graph) -> Result<Option<Target>> {
+    Ok(match (&wanted.params, &wanted.flops) {
+        (Some(text), _) => Some(Target::Parameters(amount(text, graph.parameter_count())?)),
+        (None, Some(text)) => Some(Target::Flops(amount(text, graph.flops())?)),
+        (None, None) => None,
+    })
+}
+
+/// That a target is missed, where it is: in a tiny network a unit more may be much.
+fn missed(wanted: &Wanted, model: &Model, growth: &Growth) -> Result<Option<String>> {
+    let Some(target) = target(wanted, &model.graph)? else {
+        return Ok(None);
+    };
+    let (goal, reached) = (target.wanted(), target.of(growth.graph()));
+    let what = match target {
+        Target::Parameters(_) => "parameters",
+        Target::Flops(_) => "operations",
+    };
+    let off = 100.0 * (reached as f64 / goal.max(1) as f64 - 1.0);
+    Ok((!target.is_met_by(reached)).then(|| {
+        format!(
+            "{goal} {what} were wanted, and {reached} ({off:+.1} %) are the nearest that was found"
+        )
+    }))
+}
+
+/// `NAME=2x` each.
+fn own_factors(texts: &[String]) -> BTreeMap<String, f64> {
+    let pairs = texts.iter().filter_map(|text| text.rsplit_once('='));
+    pairs
+        .filter_map(|(name, factor)| Some((name.to_owned(), depth(factor)?)))
+        .collect()
+}
+
+/// A number in a message, which may be absurd.
+fn short(number: f64) -> String {
+    match number.abs() < 1e6 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
+}
+
 /// A factor such as `2x`.
 fn depth(text: &str) -> Option<f64> {
     text.strip_suffix('x')?.parse().ok()
@@ -418,7 +496,9 @@ fn numbered(
                 )
             }
             (None, Some((names, _))) => (names.to_vec(), text.as_str()),
-            (None, None) => bail!("`{text}` should be NAME=SIZE, e.g. layer1.0.conv1=24"),
+            (None, None) => {
+                bail!("`{text}` should be NAME=SIZE or NAME=2x, e.g. layer1.0.conv1=24")
+            }
         };
         let number = number.parse().with_context(|| {
             format!(

@@ -13,19 +13,19 @@ pub(super) struct Builder {
     pub(super) origins: BTreeMap<String, Origin>,
     /// See [`Stage::copied`].
     pub(super) copied: BTreeMap<String, String>,
-    /// What the names of new values begin with.
+    /// What the names of the values that are being added begin with.
     pub(super) prefix: String,
     /// The new id of each old value so far; `None` for one that was left out.
     pub(super) renamed: Vec<Option<ValueId>>,
 }
 
 impl Builder {
-    pub(super) fn new(graph: &Graph, prefix: &str) -> Self {
+    pub(super) fn new(graph: &Graph) -> Self {
         Builder {
             grown: Graph::new(graph.name()),
             origins: BTreeMap::new(),
             copied: BTreeMap::new(),
-            prefix: prefix.to_owned(),
+            prefix: String::new(),
             renamed: Vec::new(),
         }
     }

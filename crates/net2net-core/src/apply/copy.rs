@@ -1,5 +1,7 @@
 //! A residual block once more, with copied weights and a last layer of zeros.
 
+use std::collections::HashMap;
+
 use super::builder::Builder;
 use super::{ApplyError, Fresh, Origin};
 use crate::graph::{Graph, ValueId};
@@ -13,8 +15,7 @@ pub(super) fn copy(
     (after, new): (ValueId, ValueId),
     last: Option<String>,
 ) -> Result<ValueId, ApplyError> {
-    let mut copies: Vec<Option<ValueId>> = vec![None; graph.values().len()];
-    copies[region.from.index()] = Some(new);
+    let mut copies: HashMap<ValueId, ValueId> = HashMap::from([(region.from, new)]);
     let renamed = |name: &str| {
         let own = name.strip_prefix(region.prefix.as_str()).unwrap_or(name);
         format!("{}.{own}", builder.prefix)
@@ -41,21 +42,21 @@ pub(super) fn copy(
         let copy = builder.grown.parameter(name.clone(), &value.shape.at(1))?;
         builder.copied.insert(name.clone(), value.name.clone());
         builder.origins.insert(name, origin);
-        copies[id.index()] = Some(copy);
+        copies.insert(id, copy);
     }
     for (id, names) in names {
         let node = graph.at(*id);
         let inputs = node.inputs.iter();
         let inputs: Vec<ValueId> = inputs
-            .filter_map(|id| copies[id.index()].or(builder.new_id(*id)))
+            .filter_map(|id| copies.get(id).copied().or(builder.new_id(*id)))
             .collect();
         let outputs = builder
             .grown
             .node_with_outputs(&names, node.op.clone(), &inputs)?;
         for ((old, new), name) in node.outputs.iter().zip(outputs).zip(names) {
             builder.copied.insert(name, graph.get(*old).name.clone());
-            copies[old.index()] = Some(new);
+            copies.insert(*old, new);
         }
     }
-    Ok(copies[after.index()].unwrap_or(new))
+    Ok(copies.get(&after).copied().unwrap_or(new))
 }

@@ -56,7 +56,7 @@ pub(super) fn join(graph: &Graph, step: &Join, number: usize) -> Result<Stage, A
 
 /// The graph with an input in place of the last branch of a concatenation.
 fn cut(graph: &Graph, concat: ValueId, last: ValueId) -> Result<Graph, ApplyError> {
-    let mut builder = Builder::new(graph, "");
+    let mut builder = Builder::new(graph);
     let sizes = |id| graph.get(id).shape.at(1);
     let at = graph.producer(concat);
     builder.rebuild(
@@ -132,7 +132,8 @@ fn build(
     [concat, last]: [ValueId; 2],
 ) -> Result<Stage, ApplyError> {
     let wide = &readers.graph;
-    let mut builder = Builder::new(graph, &step.name);
+    let mut builder = Builder::new(graph);
+    builder.prefix.clone_from(&step.name);
     let (stand_in, at) = (wide.find(STAND_IN)?, wide.find(&graph.get(concat).name)?);
     let old = [last, graph.find(&step.from)?].map(|id| graph.get(id).name.clone());
     let [last, from] = [wide.find(&old[0])?, wide.find(&old[1])?];

@@ -20,14 +20,14 @@ use std::collections::BTreeMap;
 use net2net_kernels::Real;
 use thiserror::Error;
 
+pub(crate) use insert::Run;
 pub use rewrite::{Fresh, Lift, LiftNoise, Origin};
 pub use source::{GrownSource, WideGrownSource};
-pub(crate) use widen::resized;
 
 use crate::dims::Refusal;
 use crate::engine::{Moment, OptimizerState};
 use crate::graph::{Graph, GraphError};
-use crate::plan::{MAX_PARAMETERS, Plan, Step};
+use crate::plan::{Insert, MAX_PARAMETERS, Plan, Step};
 use crate::weights::{Source, Tensor, Weights, WeightsError, initialize};
 use widen::Units;
 
@@ -78,7 +78,7 @@ pub enum ApplyError {
     Weights(#[from] WeightsError),
 }
 
-/// One pass over the graph: several spaces at once, or one inserted layer.
+/// One pass over the graph: several spaces at once, or several inserted layers.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// The graph after the pass.
@@ -98,7 +98,7 @@ pub struct Growth {
 }
 
 /// Rebuilds a graph by a plan. Steps that widen one after another are taken in one pass, and so are
-/// those that extend.
+/// those that extend, and those that insert, unless they build upon each other.
 pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
     graph.validate()?;
     let found = graph.hash();
@@ -108,15 +108,21 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
             found,
         });
     }
+    let stages = stages(graph, &plan.steps)?;
+    Ok(Growth {
+        parent: graph.clone(),
+        stages,
+    })
+}
+
+/// The passes that steps take.
+fn stages(graph: &Graph, steps: &[Step]) -> Result<Vec<Stage>, ApplyError> {
     let mut stages: Vec<Stage> = Vec::new();
     let mut at = 0;
-    while at < plan.steps.len() {
+    while at < steps.len() {
         let current = stages.last().map_or(graph, |stage| &stage.graph);
-        let stage = match &plan.steps[at] {
-            Step::Insert(step) => {
-                at += 1;
-                insert::insert(current, step, at)?
-            }
+        let stage = match &steps[at] {
+            Step::Insert(_) => insert_run(current, steps, &mut at)?,
             Step::Enlarge(step) => {
                 at += 1;
                 enlarge::enlarge(current, step, at)?
@@ -132,9 +138,9 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
             Step::Widen(_) | Step::Extend(_) => {
                 let first = at + 1;
                 // One that extends what another widens reads sizes that are not there before it.
-                let kind = std::mem::discriminant(&plan.steps[at]);
+                let kind = std::mem::discriminant(&steps[at]);
                 let alike = |step: &&Step| std::mem::discriminant(*step) == kind;
-                let run = plan.steps[at..].iter().take_while(alike);
+                let run = steps[at..].iter().take_while(alike);
                 let run: Vec<_> = run.filter_map(Units::of).collect();
                 at += run.len();
                 widen::widen(current, &run, first)?
@@ -144,10 +150,22 @@ pub fn apply(graph: &Graph, plan: &Plan) -> Result<Growth, ApplyError> {
         check_amount(&stage.graph, at)?;
         stages.push(stage);
     }
-    Ok(Growth {
-        parent: graph.clone(),
-        stages,
-    })
+    Ok(stages)
+}
+
+/// Inserts as many layers as one pass takes, from the step at `at` on, which is moved behind them.
+fn insert_run(graph: &Graph, steps: &[Step], at: &mut usize) -> Result<Stage, ApplyError> {
+    let readers = graph.consumers();
+    let mut run = Run::default();
+    let mut inserted = Vec::new();
+    while let Some(Step::Insert(step)) = steps.get(*at) {
+        if !run.add(graph, &readers, step, *at + 1)? {
+            break;
+        }
+        inserted.push(step);
+        *at += 1;
+    }
+    run.build(graph, &inserted)
 }
 
 /// Refuses what inserted layers make too large; widening refuses by itself, and earlier.
@@ -169,9 +187,34 @@ impl Growth {
             .map_or(&self.parent, |stage| &stage.graph)
     }
 
-    /// This growth and then another one, of the graph that this one grows.
-    pub(crate) fn then(&mut self, next: Growth) {
-        self.stages.extend(next.stages);
+    /// No growth yet.
+    pub(crate) fn none(graph: &Graph) -> Result<Growth, ApplyError> {
+        graph.validate()?;
+        Ok(Growth {
+            parent: graph.clone(),
+            stages: Vec::new(),
+        })
+    }
+
+    /// This growth and then more steps; numbers in errors are those among the steps.
+    pub(crate) fn then(&mut self, steps: &[Step]) -> Result<(), ApplyError> {
+        let next = stages(self.graph(), steps)?;
+        self.stages.extend(next);
+        Ok(())
+    }
+
+    /// This growth and then a pass that inserts the steps; `last` is the number of the last one.
+    pub(crate) fn insert(
+        &mut self,
+        run: Run,
+        steps: &[&Insert],
+        last: usize,
+    ) -> Result<(), ApplyError> {
+        let stage = run.build(self.graph(), steps)?;
+        stage.graph.validate()?;
+        check_amount(&stage.graph, last)?;
+        self.stages.push(stage);
+        Ok(())
     }
 
     /// The node's value or parameter of the old graph that a new one of a copied block stands for,

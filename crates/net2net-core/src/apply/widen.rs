@@ -173,7 +173,7 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
 }
 
 /// The graph with other sizes of some of its spaces.
-pub(crate) fn resized(
+fn resized(
     graph: &Graph,
     spaces: &Spaces,
     sizes: &HashMap<AtomId, usize>,
@@ -285,8 +285,11 @@ fn lift(
         };
         let mut map = AxisMap::lift(dim, &leaf, &size);
         let now = |atom: AtomId| widened.get(&atom).map_or(size(atom), Units::size);
-        for (atom, units) in widened {
-            let Units::Copies(widen) = units else {
+        let mut atoms = dim.atoms();
+        atoms.sort_unstable();
+        atoms.dedup();
+        for atom in &atoms {
+            let Some(Units::Copies(widen)) = widened.get(atom) else {
                 continue;
             };
             let folds = spaces.all()[atom.index()].folds.iter();

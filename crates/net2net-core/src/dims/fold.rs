@@ -23,6 +23,78 @@ pub struct Fold {
     pub leaf: usize,
 }
 
+/// One of the outputs into which a split cuts another axis than the one that takes shares: a parameter
+/// behind it takes them in all of its parts at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    split: NodeId,
+    output: usize,
+}
+
+/// The parameters that were found to take shares, with the part of each that was meant.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Folds {
+    found: Vec<(Fold, Option<Part>)>,
+    /// The part that is being followed.
+    part: Option<Part>,
+}
+
+impl Folds {
+    /// These, and those of another product.
+    pub(super) fn extend(&mut self, others: Folds) {
+        self.found.extend(others.found);
+    }
+
+    /// Each parameter once, although several products read it in parts. One that is read whole by
+    /// two products, or in part by something that counts no copies, would be multiplied wrongly.
+    fn settled(self, graph: &Graph) -> Result<Vec<Fold>, String> {
+        let mut settled: Vec<Fold> = Vec::new();
+        for (fold, part) in &self.found {
+            let alike = || self.found.iter().filter(|(other, _)| other == fold);
+            let name = &graph.get(fold.parameter).name;
+            match part {
+                None if alike().count() > 1 => {
+                    return Err(format!("`{name}` would be multiplied twice"));
+                }
+                None => settled.push(fold.clone()),
+                Some(part) => {
+                    let outputs = graph.at(part.split).outputs.len();
+                    let covers = |output: usize| {
+                        let own = Some(Part { output, ..*part });
+                        alike().filter(|(_, other)| *other == own).count() == 1
+                    };
+                    if alike().count() != outputs || !(0..outputs).all(covers) {
+                        return Err(format!("only a part of `{name}` is read there"));
+                    }
+                    if !settled.contains(fold) {
+                        settled.push(fold.clone());
+                    }
+                }
+            }
+        }
+        Ok(settled)
+    }
+}
+
+/// What takes the shares for all nodes that need them, each of which has one choice or two; or the node
+/// and the reason why nothing does. A part of a weight may be all that one of them has, and then the
+/// others have to take the other parts.
+pub(super) fn settled(
+    graph: &Graph,
+    choices: &[(NodeId, Vec<Folds>)],
+) -> Result<Vec<Fold>, (NodeId, String)> {
+    let all = |choose: fn(&Vec<Folds>) -> Option<&Folds>| {
+        let mut all = Folds::default();
+        for (_, one) in choices {
+            all.extend(choose(one).cloned().unwrap_or_default());
+        }
+        all.settled(graph)
+    };
+    let first = all(|one| one.first());
+    let settled = first.or_else(|why| all(|one| one.last()).map_err(|_| why));
+    settled.map_err(|why| (choices[0].0, why))
+}
+
 /// A leaf of an axis of a value.
 #[derive(Clone, Debug)]
 struct Place {
@@ -50,12 +122,12 @@ impl Folding<'_> {
         node: NodeId,
         input: usize,
         atom: AtomId,
-    ) -> Result<Vec<Fold>, String> {
+    ) -> Result<Folds, String> {
         let value = self.graph.at(node).inputs[input];
         let axis = self.summed(node, input);
         let dim = axis.and_then(|axis| Some((axis, self.dims(value).get(axis)?)));
         let (axis, dim) = dim.ok_or("it is not known what is summed over")?;
-        let mut folds = Vec::new();
+        let mut folds = Folds::default();
         for (leaf, found) in dim.atoms().into_iter().enumerate() {
             if found == atom {
                 let place = Place {
@@ -67,7 +139,7 @@ impl Folding<'_> {
                 self.follow(place, &mut folds)?;
             }
         }
-        match folds.is_empty() {
+        match folds.found.is_empty() {
             true => Err("nothing of it is made by a parameter".to_owned()),
             false => Ok(folds),
         }
@@ -104,7 +176,7 @@ impl Folding<'_> {
     }
 
     /// Goes back from a place to the parameters that make it.
-    fn follow(&self, place: Place, folds: &mut Vec<Fold>) -> Result<(), String> {
+    fn follow(&self, place: Place, folds: &mut Folds) -> Result<(), String> {
         let name = &self.graph.get(place.value).name;
         let Some(producer) = self.graph.producer(place.value) else {
             return match self.graph.is_parameter(place.value) {
@@ -152,8 +224,21 @@ impl Folding<'_> {
                 self.follow(place, folds)
             }
             Op::Split(op) => {
+                let output = node.outputs.iter().position(|out| *out == place.value);
+                let part = output.filter(|_| op.axis != place.axis);
+                let part = part.map(|output| Part {
+                    split: producer,
+                    output,
+                });
+                if part.is_some() && folds.part.is_some() {
+                    return Err(stands());
+                }
                 let place = self.before_split(op, node, place, first);
-                self.follow(place.ok_or_else(stands)?, folds)
+                let before = folds.part;
+                folds.part = part.or(before);
+                self.follow(place.ok_or_else(stands)?, folds)?;
+                folds.part = before;
+                Ok(())
             }
             Op::Take(op) if !op.keep => {
                 let place = self.before_take(op, place, first).ok_or_else(stands)?;
@@ -224,7 +309,7 @@ impl Folding<'_> {
         place: Place,
         node: &crate::graph::Node,
         axis: usize,
-        folds: &mut Vec<Fold>,
+        folds: &mut Folds,
     ) -> Result<(), String> {
         let name = &self.graph.get(place.value).name;
         let atoms = |value: ValueId, axis: usize| self.dims(value).get(axis).map(Dim::atoms);
@@ -249,7 +334,7 @@ impl Folding<'_> {
     }
 
     /// A parameter at the end of the way: it must be read here alone.
-    fn site(&self, place: Place, folds: &mut Vec<Fold>) -> Result<(), String> {
+    fn site(&self, place: Place, folds: &mut Folds) -> Result<(), String> {
         let name = &self.graph.get(place.value).name;
         if self.readers[place.value.index()].len() != 1 {
             return Err(format!("`{name}` is read in several places"));
@@ -262,10 +347,10 @@ impl Folding<'_> {
             axis: place.axis,
             leaf: place.leaf,
         };
-        match folds.contains(&fold) {
+        match folds.found.iter().any(|(other, _)| *other == fold) {
             true => Err(format!("`{name}` would be multiplied twice")),
             false => {
-                folds.push(fold);
+                folds.found.push((fold, folds.part));
                 Ok(())
             }
         }

@@ -88,6 +88,20 @@ pub struct Space {
     pub refusal: Option<Refusal>,
 }
 
+impl Space {
+    /// Keeps it from growing by copies, since a product of two activations would count them again.
+    fn refuse_product(&mut self, graph: &Graph, node: NodeId, why: &str) {
+        self.counted |= self.refusal.is_none();
+        // It says more than that it is an axis of an input.
+        self.refusal = self.refusal.take().filter(|_| !self.border);
+        self.refusal.get_or_insert(Refusal {
+            space: self.name.clone(),
+            node: Some(graph.node_name(node).to_owned()),
+            why: format!("two activations are multiplied and summed over this axis, and {why}"),
+        });
+    }
+}
+
 /// The spaces of a graph, and every axis of every value as an expression over them.
 #[derive(Clone, Debug)]
 pub struct Spaces {
@@ -310,6 +324,8 @@ fn resolve(
         axes: &resolved,
         readers: &readers,
     };
+    // What can take the shares of each space for each node that needs it.
+    let mut folded: BTreeMap<AtomId, Vec<(NodeId, Vec<fold::Folds>)>> = BTreeMap::new();
     let mut sites: BTreeMap<(AtomId, ValueId, usize), Vec<(AxisRole, NodeId)>> = BTreeMap::new();
     for one in &found.uses {
         for id in leaves(&one.label) {
@@ -330,7 +346,7 @@ fn resolve(
             continue;
         }
         // What it reads can bring the shares along.
-        let mut folds = Vec::new();
+        let mut folds = fold::Folds::default();
         let absorbed = reads().try_for_each(|(_, node)| {
             let inputs = &graph.at(*node).inputs;
             let other = inputs.iter().position(|input| *input != parameter);
@@ -339,7 +355,7 @@ fn resolve(
         });
         space.border = false;
         match absorbed {
-            Ok(()) => space.folds.extend(folds),
+            Ok(()) => folded.entry(id).or_default().push((uses[0].1, vec![folds])),
             Err(_) => {
                 space.counted |= space.refusal.is_none();
                 let name = &graph.get(parameter).name;
@@ -358,25 +374,25 @@ fn resolve(
     for product in &found.products {
         for id in leaves(&product.label) {
             let space = &mut spaces[id.index()];
-            let folds = folding
-                .through(product.node, 0, id)
-                .or_else(|left| folding.through(product.node, 1, id).map_err(|_| left));
-            match folds {
-                Ok(folds) => space.folds.extend(folds),
-                Err(why) => {
-                    space.counted |= space.refusal.is_none();
-                    // It says more than that it is an axis of an input.
-                    space.refusal = space.refusal.take().filter(|_| !space.border);
-                    space.refusal.get_or_insert(Refusal {
-                        space: space.name.clone(),
-                        node: Some(graph.node_name(product.node).to_owned()),
-                        why: format!(
-                            "two activations are multiplied and summed over this axis, and {why}"
-                        ),
-                    });
-                }
+            // Either operand may bring them along.
+            let right = folding.through(product.node, 1, id);
+            let choices = match (folding.through(product.node, 0, id), right) {
+                (Ok(left), Ok(right)) => Ok(vec![left, right]),
+                (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(vec![one]),
+                (Err(why), Err(_)) => Err(why),
+            };
+            match choices {
+                Ok(choices) => folded.entry(id).or_default().push((product.node, choices)),
+                Err(why) => space.refuse_product(graph, product.node, &why),
             }
             space.border = false;
+        }
+    }
+    for (id, choices) in folded {
+        let space = &mut spaces[id.index()];
+        match fold::settled(graph, &choices) {
+            Ok(folds) => space.folds = folds,
+            Err((node, why)) => space.refuse_product(graph, node, &why),
         }
     }
     let mut by_name = HashMap::new();

@@ -9,7 +9,7 @@ use super::lower::{Buffer, Home, Lowered, Step, lower};
 use super::memory::{Assignment, Life, assign};
 use super::parameters::Parameters;
 use super::precision::Precision;
-use crate::graph::{Graph, GraphError};
+use crate::graph::{Graph, GraphError, Source, Value};
 use crate::weights::WeightsError;
 
 /// Programs of fewer bytes are not compared with the memory that there is.
@@ -26,12 +26,19 @@ pub enum CompileError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The program would need more memory than can be addressed or than there is.
-    #[error("`{graph}` at batch {batch} would need more memory than there is; use a smaller batch")]
+    #[error(
+        "`{graph}` with {batch} samples at once would need more memory than there is: what `{largest}` \
+         makes of them has {numbers} numbers; use fewer samples (--samples, or a smaller batch)"
+    )]
     TooLarge {
         /// The graph.
         graph: String,
         /// The batch.
         batch: usize,
+        /// The value that is largest.
+        largest: String,
+        /// How many numbers it has for the batch.
+        numbers: usize,
     },
     /// A batch without samples.
     #[error("a batch must hold at least one sample")]
@@ -476,9 +483,15 @@ fn lives<T: Precision>(
 }
 
 fn too_large(graph: &Graph, batch: usize) -> CompileError {
+    let size = |value: &&Value| value.shape.elements(batch);
+    let made = graph.values().iter();
+    let made = made.filter(|value| matches!(value.source, Source::Node { .. }));
+    let largest = made.max_by_key(size);
     CompileError::TooLarge {
         graph: graph.name().to_owned(),
         batch,
+        largest: largest.map_or(String::new(), |value| value.name.clone()),
+        numbers: largest.as_ref().map_or(0, size),
     }
 }
 

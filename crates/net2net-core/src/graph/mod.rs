@@ -289,7 +289,7 @@ impl Graph {
     }
 
     /// The ids of all nodes in topological order.
-    pub fn node_ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+    pub fn node_ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + ExactSizeIterator + use<> {
         (0..self.nodes.len() as u32).map(NodeId)
     }
 

@@ -1,12 +1,14 @@
 //! Planning one more layer.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use net2net_kernels::Context;
 
-use super::{Insert, Layer, PlanError, UndoneNorm};
+use super::{Insert, Layer, PlanError, Survey, UndoneNorm};
 use crate::dims::Refusal;
 use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, NodeId, ValueId};
-use crate::ops::{Nature, Op};
+use crate::ops::{BatchNorm, Nature, Op};
 use crate::weights::Source;
 
 /// What follows a layer, up to and including its activation.
@@ -82,6 +84,33 @@ pub fn deepen<T: Precision>(
     batch: usize,
     inputs: &[&[T]],
 ) -> Result<Insert, PlanError> {
+    let mut planned = deeper(graph, &Survey::of(graph), layer, kernel, seed)?;
+    let all = std::slice::from_mut(&mut planned);
+    measured(cx, graph, weights, all, batch, inputs)?;
+    Ok(planned.insert)
+}
+
+/// A layer that is planned but for the statistics that its batch normalisation undoes.
+pub(crate) struct Deeper {
+    pub(crate) insert: Insert,
+    /// The batch normalisation whose epsilon and momentum the new one takes over.
+    norm: Option<BatchNorm>,
+}
+
+impl From<Insert> for Deeper {
+    fn from(insert: Insert) -> Self {
+        Deeper { insert, norm: None }
+    }
+}
+
+/// Plans what [`deepen`] does, in a graph of which more is known.
+pub(crate) fn deeper(
+    graph: &Graph,
+    survey: &Survey,
+    layer: &str,
+    kernel: Option<usize>,
+    seed: u64,
+) -> Result<Deeper, Refusal> {
     let refuse = |why: String| Refusal {
         space: layer.to_owned(),
         node: None,
@@ -96,47 +125,82 @@ pub fn deepen<T: Precision>(
         .ok_or_else(|| refuse("only a convolution or linear layer can be deepened".to_owned()))?;
     let kernel = match kernel {
         Some(side) if side % 2 == 0 => {
-            return Err(refuse(format!("a kernel of {side} has no centre; it must be odd")).into());
+            return Err(refuse(format!(
+                "a kernel of {side} has no centre; it must be odd"
+            )));
         }
         Some(side) => vec![side; own_kernel(graph, node).len()],
         None => own_kernel(graph, node),
     };
     let block = match is_toppable(graph, node) {
         true => top(graph, value),
-        false => follow(graph, node),
+        false => follow(graph, survey, node),
     };
-    let (after, layer_kind) = match block.activation {
-        Some((after, true)) => {
-            let norm = match block.norm.map(|id| &graph.at(id).op) {
-                Some(Op::BatchNorm(norm)) => {
-                    let (mean, variance) = measure(cx, graph, weights, after, batch, inputs)?;
-                    let (epsilon, momentum) = (norm.epsilon, norm.momentum);
-                    Some(UndoneNorm {
-                        mean,
-                        variance,
-                        epsilon,
-                        momentum,
-                    })
-                }
-                _ => None,
-            };
-            (after, Layer::Identity { kernel, norm })
+    let own_norm = || match block.norm.map(|id| &graph.at(id).op) {
+        Some(Op::BatchNorm(norm)) => Some(norm.clone()),
+        _ => None,
+    };
+    let (after, norm, layer_kind) = match block.activation {
+        Some((after, true)) => (after, own_norm(), Layer::Identity { kernel, norm: None }),
+        Some((after, false)) => {
+            let norm = block.norm.is_some();
+            (after, None, Layer::Residual { kernel, norm, seed })
         }
-        Some((after, false)) => (
-            after,
-            Layer::Residual {
-                kernel,
-                norm: block.norm.is_some(),
-                seed,
-            },
-        ),
-        None => (block.linear, Layer::Factor { kernel }),
+        None => (block.linear, None, Layer::Factor { kernel }),
     };
-    Ok(Insert {
+    let insert = Insert {
         after: graph.get(after).name.clone(),
-        name: fresh_name(graph, layer, "deeper"),
+        name: survey.fresh_name(layer, "deeper"),
         layer: layer_kind,
-    })
+    };
+    Ok(Deeper { insert, norm })
+}
+
+/// The most numbers that are kept of one pass over a network in which statistics are measured.
+const MAX_MEASURED: usize = 1 << 25;
+
+/// Measures the statistics of planned layers, in as few passes over the network as memory allows.
+pub(crate) fn measured<T: Precision>(
+    cx: &mut Context<T>,
+    graph: &Graph,
+    weights: &dyn Source<T>,
+    planned: &mut [Deeper],
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<(), PlanError> {
+    let named = planned.iter().filter(|one| one.norm.is_some());
+    let values: BTreeSet<ValueId> = named
+        .filter_map(|one| graph.lookup(&one.insert.after))
+        .collect();
+    let values: Vec<ValueId> = values.into_iter().collect();
+    let elements = |id: &ValueId| graph.get(*id).shape.elements(batch);
+    let mut known: BTreeMap<ValueId, Moments> = BTreeMap::new();
+    let mut rest = &values[..];
+    while !rest.is_empty() {
+        let mut kept = 0usize;
+        let fits = rest.iter().take_while(|id| {
+            kept = kept.saturating_add(elements(id));
+            kept <= MAX_MEASURED
+        });
+        let (now, later) = rest.split_at(fits.count().max(1));
+        let found = moments(cx, graph, weights, now, batch, inputs)?;
+        known.extend(now.iter().copied().zip(found));
+        rest = later;
+    }
+    for one in planned {
+        let (Some(op), Layer::Identity { norm, .. }) = (&one.norm, &mut one.insert.layer) else {
+            continue;
+        };
+        let found = graph.lookup(&one.insert.after);
+        let found = found.and_then(|id| known.get(&id));
+        *norm = found.cloned().map(|(mean, variance)| UndoneNorm {
+            mean,
+            variance,
+            epsilon: op.epsilon,
+            momentum: op.momentum,
+        });
+    }
+    Ok(())
 }
 
 /// The layer's own kernel where it is odd along all axes, else 3 along each; none of a layer of
@@ -154,9 +218,8 @@ pub(super) fn own_kernel(graph: &Graph, node: NodeId) -> Vec<usize> {
     }
 }
 
-fn follow(graph: &Graph, node: NodeId) -> Block {
-    let consumers = graph.consumers();
-    let only_reader = |value: ValueId| match &consumers[value.index()][..] {
+fn follow(graph: &Graph, survey: &Survey, node: NodeId) -> Block {
+    let only_reader = |value: ValueId| match &survey.readers[value.index()][..] {
         [reader] if !graph.outputs().contains(&value) => Some(*reader),
         _ => None,
     };
@@ -216,22 +279,6 @@ fn is_bias(graph: &Graph, node: NodeId) -> bool {
     matches!(node.op, Op::Add(_)) && node.inputs.iter().any(bias)
 }
 
-/// `layer.deeper1`, or the first number that is free.
-pub(super) fn fresh_name(graph: &Graph, layer: &str, what: &str) -> String {
-    let mut number = 1;
-    loop {
-        let name = format!("{layer}.{what}{number}");
-        let taken = graph
-            .values()
-            .iter()
-            .any(|value| value.name.starts_with(&name));
-        if !taken {
-            return name;
-        }
-        number += 1;
-    }
-}
-
 /// Mean and (biased) variance of each channel of a value over samples, in evaluation mode.
 pub fn measure<T: Precision>(
     cx: &mut Context<T>,
@@ -241,14 +288,37 @@ pub fn measure<T: Precision>(
     batch: usize,
     inputs: &[&[T]],
 ) -> Result<(Vec<f64>, Vec<f64>), PlanError> {
-    let observed = graph.with_outputs(&[value]);
+    let mut all = moments(cx, graph, weights, &[value], batch, inputs)?;
+    Ok(all.pop().unwrap_or_default())
+}
+
+/// The mean and the variance of each channel.
+type Moments = (Vec<f64>, Vec<f64>);
+
+/// The moments of several values in one pass.
+fn moments<T: Precision>(
+    cx: &mut Context<T>,
+    graph: &Graph,
+    weights: &dyn Source<T>,
+    values: &[ValueId],
+    batch: usize,
+    inputs: &[&[T]],
+) -> Result<Vec<Moments>, PlanError> {
+    let observed = graph.with_outputs(values);
     let outputs = evaluate(cx, &observed, weights, batch, inputs)?;
-    let sizes = graph.get(value).shape.at(batch);
+    let sizes = values.iter().map(|id| graph.get(*id).shape.at(batch));
+    let found = sizes
+        .zip(&outputs)
+        .map(|(sizes, output)| channel_moments(&sizes, output));
+    Ok(found.collect())
+}
+
+fn channel_moments<T: Precision>(sizes: &[usize], output: &[T]) -> Moments {
     let channels = sizes.get(1).copied().unwrap_or(1);
     let pixels: usize = sizes.iter().skip(2).product();
     let mut sums = vec![0.0; channels];
     let mut squares = vec![0.0; channels];
-    for image in outputs[0].chunks_exact(channels * pixels) {
+    for image in output.chunks_exact(channels * pixels) {
         for (channel, row) in image.chunks_exact(pixels).enumerate() {
             for x in row {
                 let x = (*x).to_f64();
@@ -257,14 +327,14 @@ pub fn measure<T: Precision>(
             }
         }
     }
-    let count = (outputs[0].len() / channels) as f64;
+    let count = (output.len() / channels) as f64;
     let mean: Vec<f64> = sums.iter().map(|sum| sum / count).collect();
     let variance = squares
         .iter()
         .zip(&mean)
         .map(|(square, mean)| (square / count - mean * mean).max(0.0))
         .collect();
-    Ok((mean, variance))
+    (mean, variance)
 }
 
 /// Plans a second way beside a convolution or linear layer, which begins without effect, with a
@@ -273,6 +343,17 @@ pub fn measure<T: Precision>(
 /// `kernel` is the side of its filter; by default that of the layer.
 pub fn branch(
     graph: &Graph,
+    layer: &str,
+    kernel: Option<usize>,
+    seed: u64,
+) -> Result<Insert, Refusal> {
+    beside(graph, &Survey::of(graph), layer, kernel, seed)
+}
+
+/// The same with what is known of the graph.
+pub(crate) fn beside(
+    graph: &Graph,
+    survey: &Survey,
     layer: &str,
     kernel: Option<usize>,
     seed: u64,
@@ -300,10 +381,10 @@ pub fn branch(
     };
     Ok(Insert {
         after: layer.to_owned(),
-        name: fresh_name(graph, layer, "branch"),
+        name: survey.fresh_name(layer, "branch"),
         layer: Layer::Branch {
             width: units.map_or(1, |units| units.div_ceil(4)),
-            norm: follow(graph, node).norm.is_some(),
+            norm: follow(graph, survey, node).norm.is_some(),
             kernel,
             seed,
         },

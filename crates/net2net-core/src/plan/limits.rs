@@ -82,6 +82,74 @@ pub fn check_sizes(
     Ok(())
 }
 
+/// What a machine has room for, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Of memory, if it is known.
+    pub memory: Option<u64>,
+    /// Of the disk, if something is written to it and its room is known.
+    pub disk: Option<u64>,
+}
+
+/// The bytes of a map for each unit.
+const MAP_BYTES: u64 = 25;
+
+/// The bytes of an element of a matrix, which is read a few rows at a time, but may be written.
+const MATRIX_BYTES: u64 = 8;
+
+/// The bytes of an element of anything else: whole in f64, laid out for its kernel, and to be written.
+const WHOLE_BYTES: u64 = 20;
+
+/// Refuses new sizes of spaces for which a machine has no room: their maps and the largest parameter, old
+/// and new in f64, are in memory, and all parameters are written.
+pub fn check_room(
+    graph: &Graph,
+    spaces: &Spaces,
+    sizes: &HashMap<AtomId, usize>,
+    room: Room,
+) -> Result<(), Refusal> {
+    let (mut total, mut most, mut mapped) = (0u64, (0u64, String::new()), 0u64);
+    for id in graph.parameters() {
+        let grown = GrownSize::of(spaces, sizes, id);
+        let elements = grown.elements as u64;
+        total = total.saturating_add(elements);
+        mapped = mapped.saturating_add(grown.mapped as u64);
+        let bytes = elements.saturating_mul(match graph.get(id).shape.rank() {
+            2 => MATRIX_BYTES,
+            _ => WHOLE_BYTES,
+        });
+        if bytes > most.0 {
+            most = (bytes, graph.get(id).name.clone());
+        }
+    }
+    let refuse = |bytes: u64, of: &str, there: u64| {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        Err(Refusal {
+            space: "*".to_owned(),
+            node: None,
+            why: format!(
+                "{total} parameters, the largest of them `{}`, would need about {:.1} GiB of {of}, and \
+                 {:.1} are there; grow by less",
+                most.1,
+                gib(bytes),
+                gib(there)
+            ),
+        })
+    };
+    let memory = most.0.saturating_add(mapped.saturating_mul(MAP_BYTES));
+    let disk = total.saturating_mul(4);
+    match room {
+        Room {
+            memory: Some(there),
+            ..
+        } if memory > there => refuse(memory, "memory", there),
+        Room {
+            disk: Some(there), ..
+        } if disk > there => refuse(disk, "the disk", there),
+        _ => Ok(()),
+    }
+}
+
 /// What becomes of one parameter.
 struct GrownSize {
     /// The number of its elements, saturating.

@@ -13,21 +13,24 @@ mod pad;
 mod padding;
 mod region;
 mod structure;
+mod survey;
 mod widen;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub(crate) use block::copied;
 pub use block::{Block, blocks, copy_block};
+pub(crate) use deepen::{Deeper, beside, deeper, measured};
 pub use deepen::{branch, deepen, deepenable, is_rectified, measure, toppable};
 pub use layer::{Insert, Layer, UndoneNorm};
-pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, check_sizes};
+pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, Room, check_room, check_sizes};
 pub(crate) use pad::paddable;
 pub use pad::{Fill, Pad, fill, pad};
 pub(crate) use padding::{Padded, Padding, Slices};
 pub(crate) use region::Region;
-pub(crate) use structure::ancestors;
 pub use structure::{Enlarge, Extend, Join, classes, enlarge, features, join};
+pub(crate) use survey::Survey;
 pub use widen::{Mapping, Symmetry, widen};
 
 use crate::dims::Refusal;

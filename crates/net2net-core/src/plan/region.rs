@@ -1,8 +1,7 @@
 //! The nodes of a residual block, and what makes its branch zero.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::ancestors;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::{Nature, Op};
 
@@ -18,8 +17,14 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// The block between two values, or why there is none.
-    pub(crate) fn find(graph: &Graph, from: &str, after: ValueId) -> Result<Region, String> {
+    /// The block between two values, or why there is none. `readers` are the nodes that read each
+    /// value. Only what stands between both in the graph is gone through.
+    pub(crate) fn find(
+        graph: &Graph,
+        readers: &[Vec<NodeId>],
+        from: &str,
+        after: ValueId,
+    ) -> Result<Region, String> {
         let from = graph.find(from).map_err(|error| error.to_string())?;
         let name = &graph.get(after).name;
         let sum = unactivated(graph, after).ok_or_else(|| {
@@ -36,26 +41,10 @@ impl Region {
                 ));
             }
         };
-        let above = ancestors(graph, branch);
-        if !above[from.index()] {
-            return Err(format!(
-                "what `{name}` adds is not made of what the block reads"
-            ));
-        }
-        let mut below = vec![false; graph.values().len()];
-        below[from.index()] = true;
-        let mut nodes = Vec::new();
-        for id in graph.node_ids() {
-            let node = graph.at(id);
-            let reads = node.inputs.iter().any(|input| below[input.index()]);
-            let leads = node.outputs.iter().any(|o| above[o.index()] || *o == after) || id == sum;
-            if reads && leads {
-                nodes.push(id);
-                node.outputs.iter().for_each(|o| below[o.index()] = true);
-            }
-        }
+        let nodes = between(graph, readers, [from, branch, after], sum)
+            .ok_or_else(|| format!("what `{name}` adds is not made of what the block reads"))?;
         let mut zeroed = BTreeSet::new();
-        zero(graph, &nodes, branch, &mut zeroed)?;
+        zero(graph, (&nodes, readers), branch, &mut zeroed)?;
         let prefix = common_prefix(graph, &nodes);
         Ok(Region {
             from,
@@ -84,6 +73,44 @@ impl Region {
     }
 }
 
+/// The nodes of a block that ends in `sum` or behind it, if its branch is made of what it reads.
+fn between(
+    graph: &Graph,
+    readers: &[Vec<NodeId>],
+    [from, branch, after]: [ValueId; 3],
+    sum: NodeId,
+) -> Option<Vec<NodeId>> {
+    let (first, last) = (readers[from.index()].first()?, graph.producer(after)?);
+    let all = || graph.node_ids().take(last.index() + 1).skip(first.index());
+    // What the branch is made of, as far as it comes after what the block reads.
+    let mut above = HashSet::from([branch]);
+    for id in all().rev() {
+        let node = graph.at(id);
+        if node.outputs.iter().any(|o| above.contains(o)) {
+            above.extend(&node.inputs);
+        }
+    }
+    if !above.contains(&from) {
+        return None;
+    }
+    let mut below = HashSet::from([from]);
+    let mut nodes = Vec::new();
+    for id in all() {
+        let node = graph.at(id);
+        let reads = node.inputs.iter().any(|input| below.contains(input));
+        let leads = node
+            .outputs
+            .iter()
+            .any(|o| above.contains(o) || *o == after)
+            || id == sum;
+        if reads && leads {
+            nodes.push(id);
+            below.extend(&node.outputs);
+        }
+    }
+    Some(nodes)
+}
+
 /// The sum that a value is, or is an activation of which can be applied twice.
 fn unactivated(graph: &Graph, value: ValueId) -> Option<NodeId> {
     let id = graph.producer(value)?;
@@ -101,7 +128,7 @@ fn unactivated(graph: &Graph, value: ValueId) -> Option<NodeId> {
 /// Collects the parameters that have to be zero so that a value is.
 fn zero(
     graph: &Graph,
-    nodes: &[NodeId],
+    (nodes, readers): (&[NodeId], &[Vec<NodeId>]),
     value: ValueId,
     zeroed: &mut BTreeSet<ValueId>,
 ) -> Result<(), String> {
@@ -113,7 +140,8 @@ fn zero(
         return why("it does not depend on what the block reads");
     };
     let node = graph.at(id);
-    let own = |id: &ValueId| graph.is_parameter(*id) && alone(graph, *id);
+    // Read only once, it can be zero without another effect.
+    let own = |id: &ValueId| graph.is_parameter(*id) && readers[id.index()].len() == 1;
     let parameters: Vec<ValueId> = node.inputs.iter().copied().filter(&own).collect();
     match &node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_)
@@ -135,7 +163,7 @@ fn zero(
             let mut first = None;
             for input in &node.inputs {
                 let mut own = zeroed.clone();
-                match zero(graph, nodes, *input, &mut own) {
+                match zero(graph, (nodes, readers), *input, &mut own) {
                     Ok(()) => {
                         *zeroed = own;
                         return Ok(());
@@ -150,7 +178,7 @@ fn zero(
                 if own(input) {
                     zeroed.insert(*input);
                 } else {
-                    zero(graph, nodes, *input, zeroed)?;
+                    zero(graph, (nodes, readers), *input, zeroed)?;
                 }
             }
             Ok(())
@@ -162,18 +190,12 @@ fn zero(
         | Op::Transpose(_)
         | Op::Relu(_)
         | Op::Slice(_)
-        | Op::Pad(_) => zero(graph, nodes, node.inputs[0], zeroed),
+        | Op::Pad(_) => zero(graph, (nodes, readers), node.inputs[0], zeroed),
         op => why(&format!(
             "its {} makes something else of zeros or has no weights of its own",
             op.name()
         )),
     }
-}
-
-/// Whether a parameter is read only once, so that it can be zero without another effect.
-fn alone(graph: &Graph, parameter: ValueId) -> bool {
-    let reads = graph.nodes().iter().flat_map(|node| &node.inputs);
-    reads.filter(|input| **input == parameter).count() == 1
 }
 
 /// What the names of a block's trained parameters begin with, up to the last dot.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::deepen::fresh_name;
+use super::Survey;
 use crate::dims::{Dim, Refusal, Spaces};
 use crate::graph::{Extent, Graph, ValueId};
 use crate::ops::Op;
@@ -227,7 +227,7 @@ pub fn join(graph: &Graph, concat: &str, kernel: usize, seed: u64) -> Result<Joi
     Ok(Join {
         concat: concat.to_owned(),
         from: graph.get(from).name.clone(),
-        name: fresh_name(graph, concat, "branch"),
+        name: Survey::of(graph).fresh_name(concat, "branch"),
         channels,
         kernel,
         norm,
@@ -236,7 +236,7 @@ pub fn join(graph: &Graph, concat: &str, kernel: usize, seed: u64) -> Result<Joi
 }
 
 /// Which values a value is made of, itself included.
-pub(crate) fn ancestors(graph: &Graph, value: ValueId) -> Vec<bool> {
+fn ancestors(graph: &Graph, value: ValueId) -> Vec<bool> {
     let mut found = vec![false; graph.values().len()];
     let mut open = vec![value];
     while let Some(id) = open.pop() {

@@ -1,22 +1,24 @@
 //! What people ask for, turned into a plan: all spaces by a factor, layers by name.
 
+mod amounts;
 mod places;
 mod widths;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use net2net_kernels::{Context, Real};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::apply::{ApplyError, Growth, apply};
+use crate::apply::{ApplyError, Growth, Run};
 use crate::border;
 use crate::dims::{Refusal, Spaces};
 use crate::engine::{Precision, evaluate};
 use crate::graph::{Graph, ValueId};
 use crate::plan::{
-    Insert, Layer, Mapping, Plan, PlanError, Step, Symmetry, branch, classes, copy_block, deepen,
-    enlarge, features, join,
+    Block, Deeper, Insert, Layer, Mapping, Plan, PlanError, Room, Step, Survey, Symmetry, beside,
+    blocks, classes, copied, deeper, enlarge, features, join, measured,
 };
 use crate::weights::Source;
 use places::{Junction, Place};
@@ -35,6 +37,13 @@ pub struct Request {
     /// New sizes of spaces, by name with `*`; these are not widened by the factor.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sizes: BTreeMap<String, usize>,
+    /// Factors of spaces of their own, by name with `*`; these are not widened by the factor of all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub factors: BTreeMap<String, f64>,
+    /// The bytes that the machine has room for, if growth beyond them is to be refused before anything is
+    /// made for it.
+    #[serde(skip)]
+    pub room: Option<Room>,
     /// Widen by the factor that brings the whole network to this; in place of `widen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
@@ -96,7 +105,8 @@ pub enum Target {
 }
 
 impl Target {
-    fn wanted(self) -> u64 {
+    /// What is wanted.
+    pub fn wanted(self) -> u64 {
         match self {
             Target::Parameters(count) | Target::Flops(count) => count,
         }
@@ -107,7 +117,13 @@ impl Target {
         self.wanted() as f64 / self.of(graph).max(1) as f64
     }
 
-    fn of(self, graph: &Graph) -> u64 {
+    /// Whether so much is within 3 % of it.
+    pub fn is_met_by(self, reached: u64) -> bool {
+        widths::is_near(reached, self.wanted())
+    }
+
+    /// What a network has of it.
+    pub fn of(self, graph: &Graph) -> u64 {
         match self {
             Target::Parameters(_) => graph.parameter_count(),
             Target::Flops(_) => graph.flops(),
@@ -125,6 +141,8 @@ impl Default for Request {
             widen: None,
             spaces: everything(),
             sizes: BTreeMap::new(),
+            factors: BTreeMap::new(),
+            room: None,
             target: None,
             balance: false,
             round_to: None,
@@ -192,17 +210,19 @@ pub fn request<T: Precision>(
     inputs: &[&[T]],
 ) -> Result<(Plan, Growth), RequestError> {
     let mut draft = Draft {
-        growth: apply(graph, &Plan::new(graph, seed, Vec::new()))?,
+        cx,
+        growth: Growth::none(graph)?,
         weights,
         seed,
         batch,
         inputs,
         steps: Vec::new(),
+        open: None,
     };
     draft.structure(wanted)?;
-    draft.depth(cx, wanted)?;
+    draft.depth(wanted)?;
     // After all layers, since these are measured on inputs of the old network.
-    draft.borders(cx, graph, wanted)?;
+    draft.borders(graph, wanted)?;
     draft.widths(wanted)?;
     if draft.steps.is_empty() {
         let why = "nothing is asked for: no wider spaces, no deeper layers, and nothing else";
@@ -213,37 +233,106 @@ pub fn request<T: Precision>(
 
 /// A plan in the making, and the network as it is after its steps so far.
 struct Draft<'a, T: Real> {
+    cx: &'a mut Context<T>,
     growth: Growth,
     weights: &'a dyn Source<T>,
     seed: u64,
     batch: usize,
     inputs: &'a [&'a [T]],
     steps: Vec<Step>,
+    open: Option<Open>,
+}
+
+/// Layers that will be inserted in one pass: a network of thousands of them is not to be rebuilt for
+/// each.
+struct Open {
+    run: Run,
+    survey: Survey,
+    waiting: Vec<Deeper>,
+}
+
+impl Open {
+    fn new(graph: &Graph) -> Open {
+        Open {
+            run: Run::default(),
+            survey: Survey::of(graph),
+            waiting: Vec::new(),
+        }
+    }
 }
 
 impl<T: Precision> Draft<'_, T> {
+    /// The network without the layers that wait.
     fn graph(&self) -> &Graph {
         self.growth.graph()
     }
 
     fn take(&mut self, steps: Vec<Step>) -> Result<(), RequestError> {
-        let plan = Plan::new(self.graph(), self.seed, steps);
-        let next = apply(self.graph(), &plan)?;
-        self.growth.then(next);
-        self.steps.extend(plan.steps);
+        self.close()?;
+        self.growth.then(&steps)?;
+        self.steps.extend(steps);
+        Ok(())
+    }
+
+    /// Inserts a layer with those that wait, or after them if it builds upon one of them.
+    fn insert(&mut self, planned: Deeper) -> Result<(), RequestError> {
+        for again in [false, true] {
+            let graph = self.growth.graph();
+            let open = self.open.get_or_insert_with(|| Open::new(graph));
+            let number = self.steps.len() + open.waiting.len() + 1;
+            let readers = &open.survey.readers;
+            if open.run.add(graph, readers, &planned.insert, number)? {
+                open.survey.take(&planned.insert.name);
+                open.waiting.push(planned);
+                return Ok(());
+            }
+            if !again {
+                self.close()?;
+            }
+        }
+        let why = "it builds upon what is inserted with it".to_owned();
+        Err(refusal(&planned.insert.after, why))
+    }
+
+    /// Inserts the layers that wait.
+    fn close(&mut self) -> Result<(), RequestError> {
+        let Some(open) = self.open.take().filter(|open| !open.waiting.is_empty()) else {
+            return Ok(());
+        };
+        let mut waiting = open.waiting;
+        let grown = self.growth.source(self.weights);
+        let (batch, inputs) = (self.batch, self.inputs);
+        measured(
+            self.cx,
+            self.growth.graph(),
+            &grown,
+            &mut waiting,
+            batch,
+            inputs,
+        )?;
+        let inserts: Vec<&Insert> = waiting.iter().map(|one| &one.insert).collect();
+        let last = self.steps.len() + inserts.len();
+        self.growth.insert(open.run, &inserts, last)?;
+        let steps = waiting.into_iter().map(|one| Step::Insert(one.insert));
+        self.steps.extend(steps);
         Ok(())
     }
 
     /// Wider spaces.
     fn widths(&mut self, wanted: &Request) -> Result<(), RequestError> {
         let graph = self.graph();
-        let reached = |target: Target| widths::is_near(target.of(graph), target.wanted());
+        let reached = |target: Target| target.is_met_by(target.of(graph));
         if !self.steps.is_empty() && wanted.target.is_some_and(reached) {
             // New layers were all that it took.
             return Ok(());
         }
         let widths = Widths::new(graph, wanted)?;
         let sizes = widths.sizes(graph, wanted)?;
+        if let (Some(target), true) = (wanted.target, sizes.is_empty() && self.steps.is_empty()) {
+            let (now, goal) = (target.of(graph), target.wanted());
+            let why = format!("it has {now}, and a unit more of any space is no nearer to {goal}");
+            return Err(refusal("*", why));
+        }
         let steps = widths.steps(graph, wanted, sizes, self.seed)?;
         self.take(steps)
     }
@@ -253,33 +342,38 @@ impl<T: Precision> Draft<'_, T> {
         for (pattern, side) in &wanted.enlarge {
             let layers = places::convolutions(self.graph(), pattern)?;
             self.each(layers, |draft, layer| {
-                Ok(Step::Enlarge(enlarge(draft.graph(), &layer, *side)?))
+                let step = enlarge(draft.graph(), &layer, *side)?;
+                draft.take(vec![Step::Enlarge(step)])
             })?;
         }
         let junctions = places::junctions(self.graph(), &wanted.branch)?;
+        let (seed, kernel) = (self.seed, wanted.kernel);
         self.each(junctions, |draft, junction| match junction {
             Junction::Layer(layer) => {
-                let planned = branch(draft.graph(), &layer, wanted.kernel, draft.seed);
-                Ok(Step::Insert(planned?))
+                let planned = draft.plan(|graph, survey| {
+                    Ok(beside(graph, survey, &layer, kernel, seed)?.into())
+                })?;
+                draft.insert(planned)
             }
             Junction::Concat(concat) => {
-                let kernel = wanted.kernel.unwrap_or(3);
-                let planned = join(draft.graph(), &concat, kernel, draft.seed);
-                Ok(Step::Join(planned?))
+                draft.close()?;
+                let planned = join(draft.graph(), &concat, kernel.unwrap_or(3), seed);
+                draft.take(vec![Step::Join(planned?)])
             }
-        })
+        })?;
+        self.close()
     }
 
-    /// Takes a step at each of several places. Where a pattern names many, those that refuse are
-    /// left as they are, unless all do.
+    /// Grows each of several places. Where a pattern names many, those that refuse are left as they
+    /// are, unless all do.
     fn each<P>(
         &mut self,
         places: Vec<P>,
-        step: impl Fn(&Self, P) -> Result<Step, RequestError>,
+        grow: impl Fn(&mut Self, P) -> Result<(), RequestError>,
     ) -> Result<(), RequestError> {
         let (all, mut refused) = (places.len(), Vec::new());
         for place in places {
-            match step(self, place).and_then(|step| self.take(vec![step])) {
+            match grow(self, place) {
                 Err(error) if error.is_refusal() => refused.push(error),
                 other => other?,
             }
@@ -291,41 +385,71 @@ impl<T: Precision> Draft<'_, T> {
     }
 
     /// Copied blocks and inserted layers.
-    fn depth(&mut self, cx: &mut Context<T>, wanted: &Request) -> Result<(), RequestError> {
+    fn depth(&mut self, wanted: &Request) -> Result<(), RequestError> {
         let mut all: Vec<Place> = Vec::new();
         if let Some(factor) = wanted.depth {
             all = places::depth(self.graph(), factor)?;
         } else if let (true, Some(target)) = (wanted.balance, wanted.target) {
-            all = places::balanced(self.graph(), target.factor(self.graph()));
+            all = places::balanced(self.graph(), target);
         }
-        // From the last one on, since a copy of a block is what the next one reads.
         let named = places::blocks_of(self.graph(), &wanted.copy)?;
-        all.extend(named.into_iter().rev().map(Place::Block));
+        all.extend(named.into_iter().map(Place::Block));
+        // From the last one on, since a copy of a block is what the next one reads.
+        all.sort_by_key(|place| match place {
+            Place::Block(block) => Reverse(self.graph().lookup(&block.after)),
+            Place::Layer(_) => Reverse(None),
+        });
         let layers = places::layers(self.graph(), &wanted.deepen)?;
         let concats = places::concats(self.graph(), &wanted.on_top)?;
         all.extend(layers.into_iter().chain(concats).map(Place::Layer));
         for place in all {
             match place {
                 Place::Block(block) => {
-                    let copy = copy_block(self.graph(), &block)?;
-                    self.take(vec![Step::Insert(copy)])?;
+                    let block = self.as_it_is(block)?;
+                    let copy =
+                        |graph: &Graph, survey: &Survey| Ok(copied(graph, survey, &block)?.into());
+                    let planned = self.plan(copy)?;
+                    self.insert(planned)?;
                 }
-                Place::Layer(layer) => self.deeper(cx, &layer, wanted)?,
+                Place::Layer(layer) => self.deeper(&layer, wanted)?,
             }
         }
-        Ok(())
+        self.close()
+    }
+
+    /// A block as it can be copied now. The copy of one that ends in an output takes over the output's
+    /// name, and is what is copied next.
+    fn as_it_is(&mut self, block: Block) -> Result<Block, RequestError> {
+        let after = self.graph().lookup(&block.after);
+        if !after.is_some_and(|after| self.graph().outputs().contains(&after)) {
+            return Ok(block);
+        }
+        self.close()?;
+        let all = blocks(self.graph()).into_iter();
+        let now = all.filter(|now| now.after == block.after).last();
+        Ok(Block {
+            stem: block.stem.clone(),
+            ..now.unwrap_or(block)
+        })
+    }
+
+    /// Plans a layer in the network without those that wait, but with a name that none of them has.
+    fn plan(
+        &mut self,
+        plan: impl FnOnce(&Graph, &Survey) -> Result<Deeper, RequestError>,
+    ) -> Result<Deeper, RequestError> {
+        let graph = self.growth.graph();
+        let open = self.open.get_or_insert_with(|| Open::new(graph));
+        plan(graph, &open.survey)
     }
 
     /// A layer, or pairs of layers, after one.
-    fn deeper(
-        &mut self,
-        cx: &mut Context<T>,
-        layer: &str,
-        wanted: &Request,
-    ) -> Result<(), RequestError> {
+    fn deeper(&mut self, layer: &str, wanted: &Request) -> Result<(), RequestError> {
+        let seed = self.seed;
         let Some(pairs) = wanted.pairs else {
-            let insert = self.inserted(cx, layer, wanted.kernel)?;
-            return self.take(vec![Step::Insert(insert)]);
+            let planned =
+                self.plan(|graph, survey| Ok(deeper(graph, survey, layer, wanted.kernel, seed)?))?;
+            return self.insert(planned);
         };
         if !(1..=64).contains(&pairs) {
             let why = format!("{pairs} pairs are not between 1 and 64");
@@ -335,8 +459,9 @@ impl<T: Precision> Draft<'_, T> {
         for _ in 0..pairs {
             // Each goes between the layer and what was inserted before, so the vertical ones are last.
             for shape in [[1, side], [side, 1]] {
-                let mut insert = self.inserted(cx, layer, Some(side))?;
-                match &mut insert.layer {
+                let mut planned =
+                    self.plan(|graph, survey| Ok(deeper(graph, survey, layer, Some(side), seed)?))?;
+                match &mut planned.insert.layer {
                     Layer::Identity { kernel, .. }
                     | Layer::Residual { kernel, .. }
                     | Layer::Factor { kernel }
@@ -349,44 +474,18 @@ impl<T: Precision> Draft<'_, T> {
                         return Err(refusal(layer, why.to_owned()));
                     }
                 }
-                self.take(vec![Step::Insert(insert)])?;
+                self.insert(planned)?;
             }
         }
         Ok(())
     }
 
-    fn inserted(
-        &self,
-        cx: &mut Context<T>,
-        layer: &str,
-        kernel: Option<usize>,
-    ) -> Result<Insert, RequestError> {
-        let grown = self.growth.source(self.weights);
-        let (graph, weights) = (self.graph(), &grown);
-        let (seed, batch) = (self.seed, self.batch);
-        Ok(deepen(
-            cx,
-            graph,
-            weights,
-            layer,
-            kernel,
-            seed,
-            batch,
-            self.inputs,
-        )?)
-    }
-
     /// New classes and features; the logit of new classes is the smallest one that the old network
     /// gives on the samples, so that none of them is predicted there.
-    fn borders(
-        &mut self,
-        cx: &mut Context<T>,
-        old: &Graph,
-        wanted: &Request,
-    ) -> Result<(), RequestError> {
+    fn borders(&mut self, old: &Graph, wanted: &Request) -> Result<(), RequestError> {
         for (pattern, size) in &wanted.classes {
             let logits = with_logits(old);
-            let outputs = evaluate(cx, &logits, self.weights, self.batch, self.inputs);
+            let outputs = evaluate(self.cx, &logits, self.weights, self.batch, self.inputs);
             let mut outputs = outputs.map_err(PlanError::Measure)?;
             let outputs = outputs.split_off(old.outputs().len());
             for (at, id) in named(self.graph(), self.graph().outputs(), pattern, "output")? {
@@ -438,6 +537,14 @@ fn named(
         return Err(refusal(pattern, why));
     }
     Ok(found)
+}
+
+/// A number in a message, which may be absurd.
+fn short(number: f64) -> String {
+    match number.abs() < 1e6 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
 }
 
 fn refusal(space: &str, why: String) -> RequestError {

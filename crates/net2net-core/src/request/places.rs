@@ -2,10 +2,10 @@
 
 use wildmatch::WildMatch;
 
-use super::{RequestError, refusal};
-use crate::graph::Graph;
+use super::{RequestError, Target, refusal, short};
+use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
-use crate::plan::{Block, blocks, deepenable, toppable};
+use crate::plan::{Block, Region, blocks, deepenable, toppable};
 
 /// One of several things that patterns choose from, and what it is called.
 struct Named<'g, T> {
@@ -119,53 +119,92 @@ pub(super) fn convolutions(graph: &Graph, pattern: &str) -> Result<Vec<String>, 
 /// each place as often as it is named, last ones first.
 pub(super) fn depth(graph: &Graph, factor: f64) -> Result<Vec<Place>, RequestError> {
     if !(factor > 1.0 && factor <= 64.0) {
-        let why = format!("a depth of {factor}x is not above 1 and sensible");
+        let why = format!("a depth of {}x is not above 1 and sensible", short(factor));
         return Err(refusal("*", why));
     }
     let mut places: Vec<Place> = blocks(graph).into_iter().map(Place::Block).collect();
     if places.is_empty() {
-        let is_output = |layer: &&str| {
-            let found = graph.find(layer).ok();
+        let is_output = |layer: &str| {
+            let found = graph.lookup(layer);
             found.is_some_and(|id| graph.outputs().contains(&id))
         };
-        let inner = deepenable(graph)
+        // The last layer only where there is no other one.
+        let all = deepenable(graph);
+        let inner = all.iter().copied().filter(|layer| !is_output(layer));
+        let mut layers: Vec<&str> = inner.collect();
+        if layers.is_empty() {
+            layers = all;
+        }
+        places = layers
             .into_iter()
-            .filter(|layer| !is_output(layer));
-        places = inner.map(|layer| Place::Layer(layer.to_owned())).collect();
+            .map(|layer| Place::Layer(layer.to_owned()))
+            .collect();
     }
     if places.is_empty() {
-        let recurrent = graph
-            .nodes()
-            .iter()
-            .any(|node| matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_)));
-        let why = match recurrent {
-            true => {
-                "it has neither residual blocks nor convolutions and linear layers before its last one, \
-                 and there is no recurrent layer that changes nothing; --wider and --params widen it"
-            }
-            false => {
-                "it has neither residual blocks nor convolutions and linear layers before its last one"
-            }
-        };
+        let why = "it has neither residual blocks nor convolutions and linear layers, and there is no \
+                   other layer that changes nothing; --wider and --params widen it";
         return Err(refusal("*", why.to_owned()));
     }
     let count = (((factor - 1.0) * places.len() as f64).round() as usize).max(1);
-    // Evenly over the depth; a copy of a block leaves those before it as they are.
-    let spread = (0..count).map(|i| places[(2 * i + 1) * places.len() / (2 * count)].clone());
-    let mut spread: Vec<Place> = spread.collect();
-    spread.reverse();
-    Ok(spread)
+    let chosen = spread(places.len(), count);
+    Ok(chosen.map(|at| places[at].clone()).collect())
 }
 
-/// The residual blocks of which there is one more when a network is to have `factor` times as much:
-/// half of that, on a scale of factors, is depth, as in EfficientNet's compound scaling (Tan & Le
-/// 2019, section 3.3). None where there are no blocks.
-pub(super) fn balanced(graph: &Graph, factor: f64) -> Vec<Place> {
+/// So many of all places, evenly over the depth, the last ones first: a copy of a block leaves those
+/// before it as they are.
+fn spread(places: usize, count: usize) -> impl Iterator<Item = usize> {
+    (0..count)
+        .rev()
+        .map(move |i| (2 * i + 1) * places / (2 * count))
+}
+
+/// The residual blocks of which there is one more when a network is to reach a target: half of the
+/// factor, on a scale of factors, is depth, as in EfficientNet's compound scaling (Tan & Le 2019,
+/// section 3.3), unless these copies alone would be more than is wanted. None where there are no
+/// blocks.
+pub(super) fn balanced(graph: &Graph, target: Target) -> Vec<Place> {
+    let deeper = target.factor(graph).sqrt().min(64.0);
+    let all = blocks(graph);
     // Half of a factor below this makes no block more, or one of very few.
-    let deeper = factor.sqrt().min(64.0);
-    match blocks(graph).is_empty() || deeper < 1.1 {
-        true => Vec::new(),
-        false => depth(graph, deeper).unwrap_or_default(),
+    if all.is_empty() || deeper < 1.1 || deeper.is_nan() {
+        return Vec::new();
+    }
+    let readers = graph.consumers();
+    let costs = all
+        .iter()
+        .map(|block| added(graph, &readers, block, target));
+    let costs: Vec<u64> = costs.collect();
+    let left = target.wanted().saturating_sub(target.of(graph));
+    let mut count = (((deeper - 1.0) * all.len() as f64).round() as usize).max(1);
+    while count > 0 {
+        let own = spread(all.len(), count).map(|at| costs[at]);
+        let sum = own.fold(0, u64::saturating_add);
+        if sum <= left {
+            break;
+        }
+        let fewer = count as f64 * left as f64 / sum as f64;
+        count = (fewer as usize).min(count - 1);
+    }
+    let chosen = spread(all.len(), count);
+    chosen.map(|at| Place::Block(all[at].clone())).collect()
+}
+
+/// What a copy of a block adds to what a target counts.
+fn added(graph: &Graph, readers: &[Vec<NodeId>], block: &Block, target: Target) -> u64 {
+    let region = graph.find(&block.after).ok();
+    let region = region.and_then(|after| Region::find(graph, readers, &block.from, after).ok());
+    let Some(region) = region else {
+        return u64::MAX;
+    };
+    match target {
+        Target::Parameters(_) => {
+            let own = region.parameters(graph);
+            own.map(|id| graph.get(id).shape.elements(1) as u64).sum()
+        }
+        Target::Flops(_) => {
+            let own = region.nodes.iter();
+            own.map(|id| graph.node_flops(graph.at(*id))).sum()
+        }
     }
 }
 

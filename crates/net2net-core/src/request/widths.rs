@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use wildmatch::WildMatch;
 
-use super::{Request, RequestError, Target, refusal};
-use crate::apply::resized;
-use crate::dims::{AtomId, Space, Spaces};
+use super::amounts::Amounts;
+use super::{Request, RequestError, Target, refusal, short};
+use crate::dims::{AtomId, Refusal, Space, Spaces};
 use crate::graph::Graph;
-use crate::plan::{Step, check_sizes, fill, pad, widen};
+use crate::plan::{Step, check_room, check_sizes, fill, pad, widen};
 
 /// New sizes of spaces.
-type Sizes = HashMap<AtomId, usize>;
+pub(super) type Sizes = HashMap<AtomId, usize>;
 
 /// The spaces that are to widen, and how they are asked to.
 pub(super) struct Widths {
@@ -27,7 +27,7 @@ pub(super) struct Widths {
 impl Widths {
     pub(super) fn new(graph: &Graph, wanted: &Request) -> Result<Widths, RequestError> {
         let spaces = Spaces::infer(graph);
-        let mut names: Vec<(AtomId, Vec<String>)> = Vec::new();
+        let (mut names, mut refused) = (Vec::new(), Vec::new());
         let mut padded = BTreeSet::new();
         for space in spaces.all().iter().filter(|space| !space.sites.is_empty()) {
             let Some(id) = spaces.position(&space.name) else {
@@ -37,29 +37,41 @@ impl Widths {
             if can(space) && space.uniform && fill(graph, &spaces, id).is_ok() {
                 padded.insert(id);
             } else if space.refusal.is_some() {
+                refused.push((id, called(graph, &spaces, space)));
                 continue;
             }
-            let mut all = vec![space.name.clone()];
-            all.extend(spaces.aliases(graph, space));
-            names.push((id, all));
+            names.push((id, called(graph, &spaces, space)));
         }
+        let chosen = |patterns: &[String]| chosen(&spaces, [&names, &refused], patterns);
         let mut sized: Sizes = HashMap::new();
         for (pattern, size) in &wanted.sizes {
-            for id in chosen(&spaces, &names, std::slice::from_ref(pattern))? {
+            for id in chosen(std::slice::from_ref(pattern))? {
                 sized.entry(id).or_insert(*size);
             }
         }
+        let mut own = Vec::new();
+        for (pattern, factor) in &wanted.factors {
+            check_factor(pattern, *factor)?;
+            let found = chosen(std::slice::from_ref(pattern))?;
+            own.extend(found.into_iter().map(|id| (id, *factor)));
+        }
         let mut scaled = Vec::new();
         if wanted.widen.is_some() || wanted.target.is_some() {
-            scaled = chosen(&spaces, &names, &wanted.spaces)?;
-            scaled.retain(|id| !sized.contains_key(id));
+            scaled = chosen(&wanted.spaces)?;
         }
-        Ok(Widths {
+        let mut widths = Widths {
             spaces,
             padded,
             scaled,
             sized,
-        })
+        };
+        for (id, factor) in own {
+            let size = widths.scale(id, wanted, factor);
+            widths.sized.entry(id).or_insert(size);
+        }
+        let sized = &widths.sized;
+        widths.scaled.retain(|id| !sized.contains_key(id));
+        Ok(widths)
     }
 
     /// The sizes that are asked for: by the factor, where one is, by name, or what reaches the target.
@@ -67,13 +79,10 @@ impl Widths {
         let mut sizes = self.sized.clone();
         match (wanted.target, wanted.widen) {
             (Some(target), _) => return self.fit(graph, wanted, target),
-            (None, Some(factor)) if factor > 1.0 && factor <= MAX_FACTOR => {
+            (None, Some(factor)) => {
+                check_factor("*", factor)?;
                 let scaled = self.scaled.iter();
                 sizes.extend(scaled.map(|id| (*id, self.scale(*id, wanted, factor))));
-            }
-            (None, Some(factor)) => {
-                let why = format!("a factor of {factor} is not above 1 and sensible");
-                return Err(refusal("*", why));
             }
             (None, None) => {}
         }
@@ -89,6 +98,9 @@ impl Widths {
         seed: u64,
     ) -> Result<Vec<Step>, RequestError> {
         check_sizes(graph, &self.spaces, &sizes)?;
+        if let Some(room) = wanted.room {
+            check_room(graph, &self.spaces, &sizes, room)?;
+        }
         // In the order of the spaces, whichever way each was asked for.
         let mut sizes: Vec<(AtomId, usize)> = sizes.into_iter().collect();
         sizes.sort_unstable();
@@ -150,17 +162,18 @@ impl Widths {
             graph,
             wanted,
             target,
+            amounts: Amounts::new(graph, &self.spaces, target),
         };
         let multiples = match self.scaled.iter().any(|id| self.by_multiples(*id)) {
             true => MAX_MULTIPLE,
             false => 1,
         };
-        let mut best: Option<(f64, f64, Sizes)> = None;
+        let mut best: Option<(f64, f64, f64, Sizes)> = None;
         for multiple in 1..=multiples {
-            let Some((factor, sizes)) = fit.factor(multiple)? else {
+            let Some((factor, sizes)) = fit.factor(multiple) else {
                 break;
             };
-            let reached = fit.reached(&sizes)?;
+            let reached = fit.reached(&sizes);
             let off = match is_near(reached, goal) {
                 true => 0.0,
                 false => reached.abs_diff(goal) as f64 / goal as f64,
@@ -168,15 +181,39 @@ impl Widths {
             let balance = (factor / multiple as f64).ln().abs();
             let better = best
                 .as_ref()
-                .is_none_or(|(o, b, _)| (off, balance) < (*o, *b));
+                .is_none_or(|(o, _, b, _)| (off, balance) < (*o, *b));
             if better {
-                best = Some((off, balance, sizes));
+                best = Some((off, factor, balance, sizes));
             }
         }
-        let why = || format!("widening alone does not reach {goal}");
-        best.map(|(_, _, sizes)| sizes)
+        // Beyond the largest factor there is no search.
+        best = best.filter(|(off, factor, ..)| *off == 0.0 || *factor < MAX_FACTOR);
+        let why =
+            || format!("widening by at most {MAX_FACTOR} does not reach {goal}; grow by less");
+        best.map(|(.., sizes)| sizes)
             .ok_or_else(|| refusal("*", why()))
     }
+}
+
+/// What people may call a space: its name, and those of the weights that make it, with and without
+/// `.weight`.
+fn called(graph: &Graph, spaces: &Spaces, space: &Space) -> Vec<String> {
+    let layers = spaces.aliases(graph, space);
+    let weights = layers.iter().map(|layer| format!("{layer}.weight"));
+    let known = weights.filter(|name| graph.lookup(name).is_some());
+    let known: Vec<String> = known.collect();
+    let mut all = vec![space.name.clone()];
+    all.extend(layers);
+    all.extend(known);
+    all
+}
+
+fn check_factor(space: &str, factor: f64) -> Result<(), RequestError> {
+    if factor > 1.0 && factor <= MAX_FACTOR {
+        return Ok(());
+    }
+    let why = format!("a factor of {} is not above 1 and sensible", short(factor));
+    Err(refusal(space, why))
 }
 
 /// How far from a target is near enough.
@@ -205,6 +242,7 @@ struct Fit<'a> {
     graph: &'a Graph,
     wanted: &'a Request,
     target: Target,
+    amounts: Amounts<'a>,
 }
 
 impl Fit<'_> {
@@ -229,60 +267,87 @@ impl Fit<'_> {
         sizes
     }
 
-    fn reached(&self, sizes: &Sizes) -> Result<u64, RequestError> {
-        let spaces = &self.widths.spaces;
+    fn reached(&self, sizes: &Sizes) -> u64 {
         // What would be refused is more than any goal that can be reached.
-        if check_sizes(self.graph, spaces, sizes).is_err() {
-            return Ok(u64::MAX);
+        match check_sizes(self.graph, &self.widths.spaces, sizes) {
+            Ok(()) => self.amounts.all(sizes),
+            Err(_) => u64::MAX,
         }
-        Ok(self.target.of(&resized(self.graph, spaces, sizes)?))
     }
 
     /// The factor and the sizes that come closest with a multiple, by bisection: the more a network
     /// is widened, the more it has. `None` if the multiple alone is too much.
-    fn factor(&self, multiple: usize) -> Result<Option<(f64, Sizes)>, RequestError> {
+    fn factor(&self, multiple: usize) -> Option<(f64, Sizes)> {
         let goal = self.target.wanted();
         let reached = |factor: f64| self.reached(&self.sizes(multiple, factor));
         let (mut low, mut high) = (1.0, 2.0);
-        if reached(low)? > goal {
-            return Ok(None);
+        if reached(low) > goal {
+            return None;
         }
-        while reached(high)? < goal && high <= MAX_FACTOR {
+        while reached(high) < goal && high <= MAX_FACTOR {
             low = high;
             high *= 2.0;
         }
         // Twenty halvings are finer than any space of less than a million units.
         for _ in 0..20 {
             let middle = f64::midpoint(low, high);
-            if reached(middle)? < goal {
+            if reached(middle) < goal {
                 low = middle;
             } else {
                 high = middle;
             }
         }
-        // Spaces of one size grow at the same factor; some of them are left where they were.
-        let (mut sizes, top) = (self.sizes(multiple, low), self.sizes(multiple, high));
-        let mut apart = self.reached(&sizes)?.abs_diff(goal);
+        let (sizes, top) = (self.sizes(multiple, low), self.sizes(multiple, high));
+        Some((low, self.between(sizes, &top)))
+    }
+
+    /// Spaces of one size grow at the same factor; some of them are left where they were, so that it
+    /// comes closer to the goal.
+    fn between(&self, mut sizes: Sizes, top: &Sizes) -> Sizes {
+        if check_sizes(self.graph, &self.widths.spaces, top).is_err() {
+            return sizes;
+        }
+        let goal = self.target.wanted();
+        let mut now = self.reached(&sizes);
         for id in &self.widths.scaled {
-            let Some(size) = top.get(id).filter(|size| sizes.get(id) != Some(size)) else {
+            let old = sizes.get(id).copied();
+            let Some(size) = top.get(id).filter(|size| old != Some(**size)) else {
                 continue;
             };
-            let mut trial = sizes.clone();
-            trial.insert(*id, *size);
-            let off = self.reached(&trial)?.abs_diff(goal);
-            if off < apart {
-                (sizes, apart) = (trial, off);
+            let before = self.amounts.part(*id, &sizes);
+            sizes.insert(*id, *size);
+            let after = self.amounts.part(*id, &sizes);
+            let then = now.saturating_sub(before).saturating_add(after);
+            if then.abs_diff(goal) < now.abs_diff(goal) {
+                now = then;
+                continue;
             }
+            match old {
+                Some(old) => sizes.insert(*id, old),
+                None => sizes.remove(id),
+            };
         }
-        Ok(Some((low, sizes)))
+        sizes
     }
+}
+
+/// A refusal, and what to do instead where the space is one of a border.
+fn with_way_out(space: &Space, refusal: &Refusal) -> Refusal {
+    let mut refusal = refusal.clone();
+    if space.border {
+        refusal.why += match refusal.why.contains("input") {
+            true => "; --features gives it more",
+            false => "; --classes gives it more",
+        };
+    }
+    refusal
 }
 
 /// The spaces that patterns name, by their own name or by what people call them; a pattern that
 /// names none is refused, with the reason if it names one that cannot grow.
 fn chosen(
     spaces: &Spaces,
-    names: &[(AtomId, Vec<String>)],
+    [names, refused]: [&Vec<(AtomId, Vec<String>)>; 2],
     patterns: &[String],
 ) -> Result<Vec<AtomId>, RequestError> {
     let mut found: Vec<AtomId> = Vec::new();
@@ -294,10 +359,13 @@ fn chosen(
             .filter(|(_, names)| names.iter().any(|n| matcher.matches(n)));
         found.extend(matching.map(|(id, _)| *id));
         if found.len() == before {
-            if let Err(known) = spaces.find(pattern)
-                && spaces.all().iter().any(|space| space.name == *pattern)
+            let called = |(_, names): &&(AtomId, Vec<String>)| names.contains(pattern);
+            let known = refused.iter().find(called).map(|(id, _)| *id);
+            let known = known.or_else(|| spaces.position(pattern));
+            if let Some(space) = known.map(|id| &spaces.all()[id.index()])
+                && let Some(refusal) = &space.refusal
             {
-                return Err(RequestError::Refused(known));
+                return Err(RequestError::Refused(with_way_out(space, refusal)));
             }
             let all = names
                 .iter()

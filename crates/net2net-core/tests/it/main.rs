@@ -14,6 +14,7 @@ mod padding;
 mod pairs;
 mod parting;
 mod plan_file;
+mod planning;
 mod random_graph;
 mod regressions;
 mod sequences;

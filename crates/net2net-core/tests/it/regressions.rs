@@ -253,3 +253,66 @@ fn a_trailing_axis_of_one_that_disappears_cannot_grow() {
         net = grow(&net, vec![Step::Widen(step)]);
     }
 }
+
+/// Keys and queries of one weight, which is split into them: as `nn.MultiheadAttention` is exported
+/// where it reads another sequence. Each product had the shares folded into the whole weight.
+const CROSS: &str = "graph g\ninput x [N, 5, 3]\nparam stem [3, 4]\n\
+     node s [N, 5, 4] = MatMul(x, stem)\nnode l [N, 5, 4] = Tanh(s)\n\
+     param w [6, 4]\nnode w0 [2, 4], w1 [4, 4] = Split(w; axis=0, split=[2, 4])\n\
+     node t0 [4, 2] = Transpose(w0; perm=[1, 0])\nnode t1 [4, 4] = Transpose(w1; perm=[1, 0])\n\
+     node q [N, 5, 2] = MatMul(l, t0)\nnode k [N, 5, 4] = MatMul(l, t1)\n\
+     node a [N, 5, 6] = Concat(q, k; axis=2)\nparam z.w [6, 3]\n";
+
+#[test]
+fn a_weight_that_is_split_takes_the_shares_once() {
+    let net = net(&format!(
+        "{CROSS}node z [N, 5, 3] = MatMul(a, z.w)\noutput z\n"
+    ));
+    let spaces = Spaces::infer(&net.graph);
+    for (size, symmetry) in [
+        (8, Symmetry::default()),
+        (5, Symmetry::Uneven { spread: 0.9 }),
+        (7, Symmetry::ZeroSum { std: 0.1 }),
+    ] {
+        let step = widen(&spaces, "s:2", size, Mapping::Random, symmetry, 3).unwrap();
+        grow(&net, vec![Step::Widen(step)]);
+    }
+}
+
+/// What the second product reads could take the shares too, but the first one has only the weight.
+#[test]
+fn a_split_weight_takes_the_shares_for_all_products_if_it_does_for_one() {
+    let text = CROSS.replace(
+        "param w [6, 4]",
+        "param scale [4]\nnode m [N, 5, 4] = Mul(l, scale)\nparam w [6, 4]",
+    );
+    let text = text.replace("MatMul(l, t1)", "MatMul(m, t1)");
+    let net = net(&format!(
+        "{text}node z [N, 5, 3] = MatMul(a, z.w)\noutput z\n"
+    ));
+    let spaces = Spaces::infer(&net.graph);
+    for size in [5, 8] {
+        let symmetry = Symmetry::Uneven { spread: 0.9 };
+        let step = widen(&spaces, "s:2", size, Mapping::Random, symmetry, 3).unwrap();
+        grow(&net, vec![Step::Widen(step)]);
+    }
+}
+
+/// Half of the weight is read by nothing that counts copies again.
+#[test]
+fn a_weight_of_which_a_part_takes_no_shares_is_refused() {
+    let text = CROSS.replace(
+        "node k [N, 5, 4] = MatMul(l, t1)",
+        "node k [N, 5, 4] = Add(l, w1x)",
+    );
+    let text = text.replace(
+        "node t1 [4, 4] = Transpose(w1; perm=[1, 0])",
+        "param m [1, 4]\nnode w1x [1, 4] = MatMul(m, w1)",
+    );
+    let net = net(&format!(
+        "{text}node z [N, 5, 3] = MatMul(a, z.w)\noutput z\n"
+    ));
+    let spaces = Spaces::infer(&net.graph);
+    let why = spaces.find("s:2").unwrap_err().why;
+    assert!(why.contains("only a part of `w`"), "{why}");
+}

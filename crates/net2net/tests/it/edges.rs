@@ -130,7 +130,7 @@ fn a_small_file_that_wants_all_memory_is_refused() {
         folder,
         "grow hog.onnx --wider 2 -o out.onnx",
         1,
-        &["memory"],
+        &["memory", "`p`", "--samples"],
     );
     assert!(!folder.join("out.onnx").exists());
 }

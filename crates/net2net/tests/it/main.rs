@@ -6,6 +6,7 @@
 mod onnxruntime;
 mod quantized;
 
+mod asking;
 mod edges;
 mod evolving;
 mod exploring;
