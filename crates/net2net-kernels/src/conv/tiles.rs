@@ -104,9 +104,7 @@ pub(super) fn store<T: Real, S: Simd, const V: usize>(
     // Twice the widest vector there is.
     let mut spilled = [T::zero(); 32];
     let vectors = T::write::<S>(&mut spilled);
-    for v in 0..V {
-        vectors[v] = sums[v];
-    }
+    vectors[..V].copy_from_slice(&sums[..V]);
     for (to, x) in to.iter_mut().zip(spilled) {
         *to = if add { *to + x } else { x };
     }
