@@ -321,7 +321,8 @@ impl Unifier {
                 break;
             }
             self.unify(&x, &y, node);
-            (a.next(), b.next());
+            a.next();
+            b.next();
         }
         let why = "two products have no common factors".to_owned();
         let reason = Frozen { node, why };

@@ -425,8 +425,8 @@ impl<T: Precision> Draft<'_, T> {
             return Ok(block);
         }
         self.close()?;
-        let all = blocks(self.graph()).into_iter();
-        let now = all.filter(|now| now.after == block.after).last();
+        let mut all = blocks(self.graph()).into_iter();
+        let now = all.rfind(|now| now.after == block.after);
         Ok(Block {
             stem: block.stem.clone(),
             ..now.unwrap_or(block)
