@@ -14,6 +14,7 @@ mod inspect;
 mod lengths;
 mod machine;
 mod model;
+mod numbers;
 mod output;
 mod progress;
 mod samples;
