@@ -1,6 +1,5 @@
 //! `net2net grow` and `net2net plan`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::exit;
@@ -17,7 +16,6 @@ use net2net_core::request::{Request, RequestError, Target, request};
 use net2net_core::verify::OutputEvidence;
 use net2net_kernels::{Context, memory};
 use serde_json::json;
-use wildmatch::WildMatch;
 
 use crate::args::{GrowArgs, MappingArg, PlanArgs, SymmetryArg, Wanted};
 use crate::compare::Exit;
@@ -25,6 +23,7 @@ use crate::growing::{Growing, Proved, Seconds, timed};
 use crate::inspect::made_by;
 use crate::machine;
 use crate::model::{Model, count, threads};
+use crate::numbers::{amount, depth, numbered, own_factors, short};
 use crate::output::say;
 use crate::samples::Samples;
 use crate::state_dict::{self, StateDict};
@@ -457,107 +456,6 @@ fn missed(wanted: &Wanted, model: &Model, growth: &Growth) -> Result<Option<Stri
             "{goal} {what} were wanted, and {reached} ({off:+.1} %) are the nearest that was found"
         )
     }))
-}
-
-/// `NAME=2x` each.
-fn own_factors(texts: &[String]) -> BTreeMap<String, f64> {
-    let pairs = texts.iter().filter_map(|text| text.rsplit_once('='));
-    pairs
-        .filter_map(|(name, factor)| Some((name.to_owned(), depth(factor)?)))
-        .collect()
-}
-
-/// A number in a message, which may be absurd.
-fn short(number: f64) -> String {
-    match number.abs() < 1e6 {
-        true => number.to_string(),
-        false => format!("{number:e}"),
-    }
-}
-
-/// A factor such as `2x`.
-fn depth(text: &str) -> Option<f64> {
-    text.strip_suffix('x')?.parse().ok()
-}
-
-/// `NAME=NUMBER` each; a number alone is that of all names of `unnamed`, which are those of inputs or of
-/// outputs.
-fn numbered(
-    texts: &[String],
-    unnamed: Option<(&[String], &str)>,
-) -> Result<BTreeMap<String, usize>> {
-    let mut all = BTreeMap::new();
-    for text in texts {
-        let (names, number) = match (text.rsplit_once('='), unnamed) {
-            (Some((name, number)), _) => (vec![name.to_owned()], number),
-            (None, Some(([], what))) => {
-                bail!(
-                    "each {what} of the model is at a node that is not understood, so none can have more"
-                )
-            }
-            (None, Some((names, _))) => (names.to_vec(), text.as_str()),
-            (None, None) => {
-                bail!("`{text}` should be NAME=SIZE or NAME=2x, e.g. layer1.0.conv1=24")
-            }
-        };
-        let number = number.parse().with_context(|| {
-            format!(
-                "`{number}` in `{text}` is no size; write e.g. {}=24",
-                names[0]
-            )
-        })?;
-        all.extend(names.iter().map(|name| (name.clone(), number)));
-    }
-    match unnamed {
-        None => Ok(all),
-        Some((own, what)) => known(all, own, what),
-    }
-}
-
-/// The inputs or outputs that patterns name, of those of the model that may have more.
-fn known(
-    patterns: BTreeMap<String, usize>,
-    own: &[String],
-    what: &str,
-) -> Result<BTreeMap<String, usize>> {
-    let mut all = BTreeMap::new();
-    for (pattern, number) in patterns {
-        let matcher = WildMatch::new(&pattern);
-        let mut found = own.iter().filter(|name| matcher.matches(name)).peekable();
-        if found.peek().is_none() {
-            bail!(
-                "`{pattern}` is no {what} of the model that can have more: {}, but for those that are at \
-                 a node that is not understood",
-                match own {
-                    [] => format!("it has no {what}s"),
-                    own => format!("it has {}", own.join(", ")),
-                }
-            );
-        }
-        all.extend(found.map(|name| (name.clone(), number)));
-    }
-    Ok(all)
-}
-
-/// `2x`, `50M`, `1.5G`, `300k` or a plain number.
-fn amount(text: &str, now: u64) -> Result<u64> {
-    let wrong = || format!("`{text}` is no amount; write 2x, 300k, 50M, 1.5G or a number");
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let number: f64 = text[..split].parse().with_context(wrong)?;
-    let unit = match &text[split..] {
-        "" => 1.0,
-        "x" => now as f64,
-        "k" | "K" => 1e3,
-        "M" => 1e6,
-        "G" | "B" => 1e9,
-        _ => bail!(wrong()),
-    };
-    if !(number > 0.0 && number.is_finite()) {
-        bail!(wrong());
-    }
-    Ok((number * unit).round() as u64)
 }
 
 fn change(old: &Graph, new: &Graph) -> String {

@@ -15,6 +15,7 @@ mod inspect;
 mod lengths;
 mod machine;
 mod model;
+mod numbers;
 mod output;
 mod progress;
 mod samples;

@@ -121,10 +121,8 @@ impl Operator for Attention {
     const ARITY: Arity = Arity { least: 3, most: 4 };
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {
-        let scale = match attributes.get("scale") {
-            Some(_) => Some(attributes.float("scale", 1.0)?),
-            None => None,
-        };
+        let stated = attributes.get("scale").is_some();
+        let scale = stated.then(|| attributes.float("scale", 1.0)).transpose()?;
         let read = Attention {
             q_num_heads: attributes.size("q_num_heads", 0, 1)?,
             kv_num_heads: attributes.size("kv_num_heads", 0, 1)?,
@@ -136,11 +134,9 @@ impl Operator for Attention {
         if (read.q_num_heads > 0) != (read.kv_num_heads > 0) {
             return Err("it states one of its numbers of heads alone".to_owned());
         }
-        if !read.softcap.is_finite() || read.softcap < 0.0 {
-            return Err(format!("its soft cap {} is not valid", read.softcap));
-        }
-        if let Some(scale) = read.scale.filter(|scale| !scale.is_finite()) {
-            return Err(format!("its scale {scale} is no number to multiply with"));
+        let scale = read.scale.unwrap_or(1.0);
+        if !(read.softcap >= 0.0 && (read.softcap + scale).is_finite()) {
+            return Err("its soft cap or its scale is not valid".to_owned());
         }
         Ok(read)
     }
