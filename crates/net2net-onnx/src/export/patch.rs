@@ -41,7 +41,7 @@ impl<'a> Writer<'a> {
                 ("Slice", _)
                     if [input, output]
                         .iter()
-                        .any(|value| self.is_open(&value.name, attributes.get("axes"))) => {}
+                        .any(|value| self.is_open(&value.name, &sliced(&attributes))) => {}
                 // A lookup that was in order: its positions would have to be computed anew.
                 ("Gather", "sizes") => {
                     if !self.is_longer(node, old_node, new_node) {
@@ -113,7 +113,11 @@ impl<'a> Writer<'a> {
                     self.set(node, "pads", 1, &pads)?;
                 }
                 // Nor how it is divided.
-                ("Split", _) if self.is_open(&output.name, attributes.get("axis")) => {}
+                ("Split", _)
+                    if self.is_open(
+                        &output.name,
+                        &attributes.get("axis").map(ints).unwrap_or_else(|| vec![0]),
+                    ) => {}
                 ("Split", _) => {
                     node.attribute.retain(|a| a.name() != "num_outputs");
                     self.set(node, "split", 1, &ints(&value))?;
@@ -218,9 +222,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Whether one of some axes of a value follows what the document leaves open.
-    fn is_open(&self, name: &str, axes: Option<&Attribute>) -> bool {
+    fn is_open(&self, name: &str, axes: &[i64]) -> bool {
         let open = self.free_axes(name);
-        let axes = axes.map(ints).unwrap_or_default();
         axes.iter().any(|axis| open.contains_key(&(*axis as usize)))
     }
 
@@ -352,6 +355,13 @@ fn drop_computed_zeros(node: &mut NodeProto, attributes: &Attributes) {
             .skip(first_state)
             .for_each(String::clear);
     }
+}
+
+/// The axes of a slice: without a statement the first ones.
+fn sliced(attributes: &Attributes) -> Vec<i64> {
+    let starts = attributes.get("starts").map(ints).unwrap_or_default();
+    let first = || (0..starts.len() as i64).collect();
+    attributes.get("axes").map(ints).unwrap_or_else(first)
 }
 
 fn ints(value: &Attribute) -> Vec<i64> {
