@@ -2,10 +2,10 @@
 //!
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
-//! | without groups ([`direct`]) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
-//! | depthwise, whole vectors of channels ([`channelwise`]) | likewise, channel by channel | taps | likewise |
-//! | other depthwise ([`depthwise`]) | taps, vectorised over channels | the same | the same |
-//! | all others ([`dense`]) | columns of a block, then products | products, then columns added back | columns, then products |
+//! | without groups (`direct`) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
+//! | depthwise, whole vectors of channels (`channelwise`) | likewise, channel by channel | taps | likewise |
+//! | other depthwise (`depthwise`) | taps, vectorised over channels | the same | the same |
+//! | all others (`dense`) | columns of a block, then products | products, then columns added back | columns, then products |
 //!
 //! At stride 1 the data gradient is itself a convolution of `dy`, with the filter turned around.
 
