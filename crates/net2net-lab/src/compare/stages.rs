@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use net2net_core::dims::Spaces;
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::{Plan, Step};
-use net2net_core::request::{Request, Target};
+use net2net_core::request::Request;
 
 use super::baseline::Stages;
 use super::error::CompareError;
@@ -120,27 +120,20 @@ fn request(whole: &Request, sizes: &Sizes, stage: usize, stages: usize) -> Reque
     let sizes = growing
         .map(|(space, pair)| (space.clone(), at(share, *pair)))
         .collect();
-    let last = Request {
-        widen: None,
-        target: None::<Target>,
-        round_to: None,
-        sizes,
-        ..whole.clone()
-    };
     match stage == stages {
-        true => last,
+        true => Request {
+            widen: None,
+            target: None,
+            round_to: None,
+            factors: BTreeMap::new(),
+            sizes,
+            ..whole.clone()
+        },
         false => Request {
-            deepen: Vec::new(),
-            on_top: Vec::new(),
-            pairs: None,
-            depth: None,
-            copy: Vec::new(),
-            branch: Vec::new(),
-            enlarge: BTreeMap::new(),
-            classes: BTreeMap::new(),
-            features: BTreeMap::new(),
-            kernel: None,
-            ..last
+            sizes,
+            mapping: whole.mapping,
+            symmetry: whole.symmetry,
+            ..Request::default()
         },
     }
 }
