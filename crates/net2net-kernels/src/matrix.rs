@@ -1,8 +1,53 @@
-//! Matrix products: the `gemm` crate behind one checked, safe function.
+//! Matrix products: the `gemm` crates behind one checked, safe function.
+
+use gemm_common::Parallelism;
 
 use crate::context::grown;
 use crate::rows::Out;
 use crate::{Context, Real};
+
+/// `C = α·C + β·A·B` of `m × n` numbers, by `m`, `n`, `k`, then for C its pointer, the strides of
+/// its columns and its rows and whether it is read, for A and for B the same without that, α, β,
+/// three conjugations and the threads.
+pub type Multiply<T> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut T,
+    isize,
+    isize,
+    bool,
+    *const T,
+    isize,
+    isize,
+    *const T,
+    isize,
+    isize,
+    T,
+    T,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
+
+/// A number of which matrices can be multiplied.
+pub trait Product: Sized {
+    /// The fastest product that this machine has.
+    fn product() -> Multiply<Self>;
+}
+
+impl Product for f32 {
+    fn product() -> Multiply<f32> {
+        gemm_f32::gemm::f32::get_gemm_fn()
+    }
+}
+
+impl Product for f64 {
+    fn product() -> Multiply<f64> {
+        gemm_f64::gemm::f64::get_gemm_fn()
+    }
+}
 
 /// A matrix to read, in any order: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 /// Transposing costs nothing.
@@ -138,30 +183,53 @@ pub(crate) fn multiply<T: Real>(
     );
     assert!(a.span() <= a.data.len() && b.span() <= b.data.len());
     let alpha = if accumulate { T::one() } else { T::zero() };
+    let left = (
+        a.data.as_ptr(),
+        a.col_stride as isize,
+        a.row_stride as isize,
+    );
+    let right = (
+        b.data.as_ptr(),
+        b.col_stride as isize,
+        b.row_stride as isize,
+    );
+    // The crates want columns whose numbers lie together: Cᵀ = Bᵀ·Aᵀ has them.
+    let transposed = c_stride > 1;
+    let (m, n, left, right) = if transposed {
+        let turned = |(data, columns, rows)| (data, rows, columns);
+        (n, m, turned(right), turned(left))
+    } else {
+        (m, n, left, right)
+    };
+    let (columns, rows) = if transposed {
+        (c_stride as isize, 1)
+    } else {
+        (1, c_stride as isize)
+    };
     // SAFETY: by the assertions above, every element of A, B and C that the strides reach lies
     // within its slice; C's rows do not overlap, and C is borrowed mutably, so it overlaps
     // neither A nor B. Lengths of slices fit an isize.
     unsafe {
-        gemm::gemm(
+        T::product()(
             m,
             n,
             k,
             c.as_mut_ptr(),
-            1,
-            c_stride as isize,
+            columns,
+            rows,
             accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
+            left.0,
+            left.1,
+            left.2,
+            right.0,
+            right.1,
+            right.2,
             alpha,
             T::one(),
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            Parallelism::None,
         );
     }
 }

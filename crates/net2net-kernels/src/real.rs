@@ -5,12 +5,13 @@ use std::iter::Sum;
 
 use num_traits::{Float, NumAssign};
 
+use crate::matrix::Product;
 use crate::slices::Number;
 use crate::vectors::Vectors;
 
 /// A floating-point number that kernels compute in: `f32` to train, `f64` to verify.
 pub trait Real:
-    Float + NumAssign + Number + Vectors + Default + Debug + Display + Sum + 'static
+    Float + NumAssign + Number + Product + Vectors + Default + Debug + Display + Sum + 'static
 {
     /// The type's name in Rust: `"f32"` or `"f64"`.
     const NAME: &'static str;

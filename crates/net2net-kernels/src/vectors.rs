@@ -36,6 +36,9 @@ pub trait Vectors: Copy {
         best: [Self::Vector<S>; 2],
     ) -> [Self::Vector<S>; 2];
 
+    /// `x`, or 0 where it is less.
+    fn rectified<S: Simd>(simd: S, x: Self::Vector<S>) -> Self::Vector<S>;
+
     /// A small whole number.
     fn whole(self) -> u16;
 }
@@ -83,6 +86,12 @@ macro_rules! vectors {
                     simd.$select(wins, x[0], best[0]),
                     simd.$select(wins, x[1], best[1]),
                 ]
+            }
+
+            #[inline(always)]
+            fn rectified<S: Simd>(simd: S, x: S::$vector) -> S::$vector {
+                let zero = simd.$splat(0.0);
+                simd.$select(simd.$less(x, zero), zero, x)
             }
 
             #[inline(always)]

@@ -1,15 +1,15 @@
-//! From a graph to a straight line of kernels: layouts chosen, conversions inserted, batch
-//! normalisations fused with the rectifier that follows.
+//! From a graph to a straight line of kernels: layouts chosen, conversions inserted, nodes fused.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use net2net_kernels::Context;
 
+use super::fused::{Followers, followers};
 use super::kernel::{Backward, Kernel, Mode, Needs, Site};
 use super::layout::Layout;
 use super::precision::Precision;
 use crate::graph::{Graph, NodeId, Shape, Source, ValueId};
-use crate::ops::Op;
+use crate::ops::{Op, Role};
 
 /// Where a buffer's numbers live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +67,10 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
     };
     lowering.add_inputs();
     let needed = needed_nodes(graph);
-    let fused = fused_rectifiers(graph);
-    let absorbed: HashSet<NodeId> = fused.values().copied().collect();
+    let (fused, absorbed) = followers(graph, mode);
     for id in graph.node_ids() {
-        if needed[id.index()] && !absorbed.contains(&id) {
-            lowering.add_node(id, fused.get(&id).copied());
+        if needed[id.index()] && !absorbed[id.index()] {
+            lowering.add_node(id, fused.get(&id).copied().unwrap_or_default());
         }
     }
     let outputs = graph
@@ -115,23 +114,6 @@ fn needed_nodes(graph: &Graph) -> Vec<bool> {
     needed
 }
 
-/// Batch normalisations that only a rectifier reads, with that rectifier.
-fn fused_rectifiers(graph: &Graph) -> HashMap<NodeId, NodeId> {
-    let consumers = graph.consumers();
-    let mut fused = HashMap::new();
-    for id in graph.node_ids() {
-        let node = graph.at(id);
-        let output = node.outputs[0];
-        if let (Op::BatchNorm(_), [reader]) = (&node.op, &consumers[output.index()][..])
-            && matches!(graph.at(*reader).op, Op::Relu(_))
-            && !graph.outputs().contains(&output)
-        {
-            fused.insert(id, *reader);
-        }
-    }
-    fused
-}
-
 struct Lowering<'a, T> {
     graph: &'a Graph,
     batch: usize,
@@ -171,10 +153,10 @@ impl<T: Precision> Lowering<'_, T> {
         buffer
     }
 
-    fn add_node(&mut self, id: NodeId, relu: Option<NodeId>) {
+    fn add_node(&mut self, id: NodeId, followers: Followers) {
         let graph = self.graph;
         let node = graph.at(id);
-        let results = relu.map_or(&node.outputs, |relu| &graph.at(relu).outputs);
+        let results = &graph.at(followers.last().unwrap_or(id)).outputs;
         let (input_shapes, output_shapes) = (graph.shapes(&node.inputs), graph.shapes(results));
         let incoming: Vec<Layout> = node
             .inputs
@@ -182,10 +164,18 @@ impl<T: Precision> Lowering<'_, T> {
             .map(|v| self.current_layout(*v))
             .collect();
         let layouts = node.op.layouts(&incoming, &input_shapes, &output_shapes);
-        let mut inputs = Vec::with_capacity(node.inputs.len());
+        let mut reads: Vec<(ValueId, Layout, Role)> = Vec::with_capacity(node.inputs.len());
+        for (slot, (value, layout)) in node.inputs.iter().zip(layouts.inputs).enumerate() {
+            reads.push((*value, layout, node.op.role(slot)));
+        }
+        if let Some(norm) = followers.norm.map(|norm| graph.at(norm)) {
+            for (slot, value) in norm.inputs.iter().enumerate().skip(1) {
+                reads.push((*value, Layout::row_major(1), norm.op.role(slot)));
+            }
+        }
+        let mut inputs = Vec::with_capacity(reads.len());
         let mut running = Vec::new();
-        for (slot, (value, layout)) in node.inputs.iter().zip(&layouts.inputs).enumerate() {
-            let role = node.op.role(slot);
+        for (slot, (value, layout, role)) in reads.iter().enumerate() {
             if graph.is_parameter(*value) && role.is_running() {
                 running.push(slot);
             }
@@ -206,9 +196,14 @@ impl<T: Precision> Lowering<'_, T> {
             output_layouts: &layouts.outputs,
             mode: self.mode,
         };
-        let kernel = match (&node.op, relu) {
-            (Op::BatchNorm(norm), Some(_)) => T::rectified_norm(norm, &site),
-            (op, _) => T::kernel(op, &site),
+        let norm = followers.norm.map(|norm| &graph.at(norm).op);
+        let kernel = match (&node.op, norm, followers.rectifier) {
+            (Op::BatchNorm(norm), _, Some(_)) => T::rectified_norm(norm, &site),
+            (Op::Conv(conv), Some(Op::BatchNorm(norm)), relu) => {
+                T::finished_conv(conv, Some(norm), relu.is_some(), &site)
+            }
+            (Op::Conv(conv), _, Some(_)) => T::finished_conv(conv, None, true, &site),
+            (op, ..) => T::kernel(op, &site),
         };
         let needs_gradient = inputs.iter().any(|b| self.buffers[*b].needs_gradient);
         let outputs = results

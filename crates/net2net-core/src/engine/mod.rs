@@ -6,6 +6,7 @@
 //! state come in and go out as row-major tensors by name.
 
 mod evaluate;
+mod fused;
 mod kernel;
 mod layout;
 mod lower;

@@ -9,7 +9,7 @@ use net2net_kernels::{Context, Real, loss, optimizer, shuffle, softmax};
 
 use super::kernel::{Kernel, Site};
 use super::optimizer::OptimizerConfig;
-use crate::ops::{BatchNorm, Op};
+use crate::ops::{BatchNorm, Conv, Op};
 
 /// `f32` or `f64`.
 pub trait Precision: Real {
@@ -18,6 +18,15 @@ pub trait Precision: Real {
 
     /// A batch normalisation with the rectifier that follows it.
     fn rectified_norm(norm: &BatchNorm, site: &Site<'_>) -> Box<dyn Kernel<Self>>;
+
+    /// A convolution with what follows it where nothing is learnt; see
+    /// [`Conv::finished_kernel`].
+    fn finished_conv(
+        conv: &Conv,
+        norm: Option<&BatchNorm>,
+        relu: bool,
+        site: &Site<'_>,
+    ) -> Box<dyn Kernel<Self>>;
 
     /// See [`shuffle::transpose`].
     fn transpose(
@@ -100,6 +109,15 @@ macro_rules! precision {
 
             fn rectified_norm(norm: &BatchNorm, site: &Site<'_>) -> Box<dyn Kernel<Self>> {
                 norm.fused_kernel(site, true)
+            }
+
+            fn finished_conv(
+                conv: &Conv,
+                norm: Option<&BatchNorm>,
+                relu: bool,
+                site: &Site<'_>,
+            ) -> Box<dyn Kernel<Self>> {
+                conv.finished_kernel(norm, relu, site)
             }
 
             fn transpose(

@@ -1,10 +1,10 @@
 //! Convolution along one to three axes, grouped, strided, padded and dilated.
 
-use net2net_kernels::conv::{self, ConvShape, VolumeShape, volume};
+use net2net_kernels::conv::{self, ConvShape, Finish, VolumeShape, volume};
 use net2net_kernels::{Context, Real};
 
 use super::window::{Window, image_of, image_sizes};
-use super::{Arity, Attributes, Nature, Operator, Role};
+use super::{Arity, Attributes, BatchNorm, Nature, Operator, Role};
 use crate::dims::{AxisRule, Grown};
 use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
 use crate::graph::Shape;
@@ -118,6 +118,24 @@ impl Operator for Conv {
     }
 }
 
+impl Conv {
+    /// The kernel of evaluation with a batch normalisation, whose four parameters are the last
+    /// inputs, and a rectifier.
+    pub(crate) fn finished_kernel<T: Real>(
+        &self,
+        norm: Option<&BatchNorm>,
+        relu: bool,
+        site: &Site<'_>,
+    ) -> Box<dyn Kernel<T>> {
+        let [image, weight, output] = [&site.inputs[0], &site.inputs[1], &site.outputs[0]];
+        Box::new(FinishedConv {
+            shape: volume_shape(image, weight, output, &self.window, self.groups),
+            epsilon: norm.map(|norm| norm.epsilon),
+            relu,
+        })
+    }
+}
+
 /// The two channel sizes of a filter, and its spatial ones.
 pub(super) fn filter_sizes(
     weight: &Shape,
@@ -209,8 +227,11 @@ impl<T: Real> Kernel<T> for ConvKernel {
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
-        let bias = inputs.get(2).copied();
-        volume::forward(cx, &self.0, inputs[0], inputs[1], bias, outputs[0], false);
+        let finish = Finish {
+            shift: inputs.get(2).copied(),
+            ..Finish::default()
+        };
+        volume::forward(cx, &self.0, inputs[0], inputs[1], finish, outputs[0], false);
     }
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
@@ -226,5 +247,48 @@ impl<T: Real> Kernel<T> for ConvKernel {
         if let Some(dx) = &mut pass.input_gradients[0] {
             volume::backward_data(cx, s, dy, pass.inputs[1], dx.data, dx.accumulate);
         }
+    }
+}
+
+struct FinishedConv {
+    shape: VolumeShape,
+    /// That of the batch normalisation, if there is one.
+    epsilon: Option<f64>,
+    relu: bool,
+}
+
+impl<T: Real> Kernel<T> for FinishedConv {
+    fn needs(&self) -> Needs {
+        Needs {
+            inputs: false,
+            outputs: false,
+        }
+    }
+
+    fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
+        let [x, w, rest @ ..] = inputs else {
+            return;
+        };
+        let (mut scale, mut shift) = (Vec::new(), Vec::new());
+        let mut finish = Finish {
+            scale: None,
+            shift: rest.first().copied(),
+            rectified: self.relu,
+        };
+        if let (Some(epsilon), [bias @ .., gamma, beta, mean, variance]) = (self.epsilon, rest) {
+            scale.extend(gamma.iter().zip(*variance).map(|(gamma, variance)| {
+                *gamma * T::from_f64(1.0 / ((*variance).to_f64() + epsilon).sqrt())
+            }));
+            for (channel, scale) in scale.iter().enumerate() {
+                let bias = bias.first().map_or(T::zero(), |bias| bias[channel]);
+                shift.push(beta[channel] + (bias - mean[channel]) * *scale);
+            }
+            (finish.scale, finish.shift) = (Some(&scale[..]), Some(&shift[..]));
+        }
+        volume::forward(cx, &self.shape, x, w, finish, outputs[0], false);
+    }
+
+    fn backward(&mut self, _: &mut Context<T>, _: &mut Backward<'_, T>) {
+        debug_assert!(false, "nothing is learnt in evaluation");
     }
 }

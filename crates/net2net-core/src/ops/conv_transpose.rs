@@ -195,7 +195,8 @@ impl<T: Real> Kernel<T> for ConvTransposeKernel {
             conv::backward_bias(cx, rows, channels, dy, db.data, db.accumulate);
         }
         if let Some(dx) = &mut pass.input_gradients[0] {
-            volume::forward(cx, s, dy, pass.inputs[1], None, dx.data, dx.accumulate);
+            let finish = conv::Finish::default();
+            volume::forward(cx, s, dy, pass.inputs[1], finish, dx.data, dx.accumulate);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod families;
+mod fusing;
 mod gradients;
 mod growth;
 mod layers;

@@ -4,10 +4,10 @@ use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::ConvShape;
 use super::direct::{Lanes, pack, panels, width};
 use super::tiles::{self, with_height};
 use super::window::Windows;
+use super::{ConvShape, Finish};
 use crate::context::grown;
 use crate::rows::{In, Out};
 use crate::vectors::lanes;
@@ -33,19 +33,20 @@ fn work_per_row(s: &ConvShape) -> usize {
     s.out_w * s.out_c * s.kernel[0] * s.kernel[1] / 4
 }
 
-/// `y = x ∗ w`, or `y += x ∗ w`.
+/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.
 pub(super) fn forward<T: Real>(
     cx: &mut Context<T>,
     s: &ConvShape,
     x: &[T],
     w: &[T],
+    finish: Finish<'_, T>,
     y: &mut [T],
     accumulate: bool,
 ) {
     let windows = windows(s);
     let taps = windows.corners();
     let mut panels = cx.take_panels();
-    pack(w, s.out_c, taps.len(), &mut panels);
+    pack(w, s.out_c, taps.len(), &finish, &mut panels);
     let row_len = s.out_w * s.out_c;
     cx.for_rows(
         s.batch * s.out_h,
@@ -63,6 +64,7 @@ pub(super) fn forward<T: Real>(
                     c: s.out_c,
                     y,
                     accumulate,
+                    rectified: finish.rectified,
                 });
             }
         },
@@ -114,6 +116,7 @@ struct Forward<'a, T> {
     c: usize,
     y: &'a mut [T],
     accumulate: bool,
+    rectified: bool,
 }
 
 impl<T: Real> WithSimd for Forward<'_, T> {
@@ -124,7 +127,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         let lanes = lanes::<T, S>();
         let mut at = 0;
         for panel in panels(self.c, lanes) {
-            let len = self.taps.len() * width(&panel, lanes);
+            let len = (self.taps.len() + 1) * width(&panel, lanes);
             let filters = T::read::<S>(&self.panels[at..at + len]);
             at += len;
             if panel.len() > lanes {
@@ -144,6 +147,7 @@ impl<T: Real> Forward<'_, T> {
         channel: usize,
         filters: &[[T::Vector<S>; V]],
     ) {
+        let (start, filters) = (filters[0], &filters[1..]);
         let width = V * lanes::<T, S>();
         let reach = self
             .taps
@@ -156,12 +160,12 @@ impl<T: Real> Forward<'_, T> {
                     *at = place + channel;
                 }
                 let sums = tiles::channels_of_pixels::<T, S, P, V>(
-                    simd, self.x, at, self.taps, reach, filters,
+                    simd, self.x, at, self.taps, reach, filters, start,
                 );
                 for p in 0..P {
                     if p < places.len() {
                         let y = &mut self.y[(tile * P + p) * self.c + channel..][..width];
-                        tiles::store::<T, S, V>(simd, sums[p], y, self.accumulate);
+                        tiles::store::<T, S, V>(simd, sums[p], y, self.accumulate, self.rectified);
                     }
                 }
             }
@@ -201,7 +205,7 @@ impl<T: Real> WithSimd for Weight<'_, T> {
                 for p in 0..TAPS {
                     if p < taps.len() {
                         let dw = &mut self.partial[(tile * TAPS + p) * self.c + channel..][..lanes];
-                        tiles::store::<T, S, 1>(simd, [sums[p]], dw, true);
+                        tiles::store::<T, S, 1>(simd, [sums[p]], dw, true, false);
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Convolution by matrix products, over blocks of output pixels that stay in the cache.
 
-use super::ConvShape;
 use super::columns::Columns;
+use super::{ConvShape, Finish};
 use crate::context::grown;
 use crate::matrix::multiply;
 use crate::rows::{In, Out};
@@ -29,7 +29,7 @@ pub(super) fn forward<T: Real>(
     s: &ConvShape,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     y: &mut [T],
     accumulate: bool,
 ) {
@@ -46,19 +46,16 @@ pub(super) fn forward<T: Real>(
             let buffer = grown(scratch, columns.buffer_len(rows.len()));
             for block in columns.blocks(rows.clone()) {
                 let y = &mut y[(block.start - rows.start) * row_len..][..block.len() * row_len];
-                if let Some(bias) = bias {
-                    y.chunks_exact_mut(s.out_c)
-                        .for_each(|pixel| pixel.copy_from_slice(bias));
-                }
                 for group in 0..s.groups {
                     let filled = columns.fill(x, group, block.clone(), buffer);
                     for product in 0..columns.products() {
-                        let add = accumulate || bias.is_some() || product > 0;
+                        let add = accumulate || product > 0;
                         let filter = filter_of(s, w, &columns, product, group);
                         let y = &mut y[group * s.group_out()..];
                         multiply(filled.matrix(product), filter, y, s.out_c, add);
                     }
                 }
+                finish.apply(s.out_c, y);
             }
         },
     );

@@ -1,6 +1,6 @@
 //! Depthwise convolution: each channel by itself, vectorised over channels, with no columns.
 
-use super::ConvShape;
+use super::{ConvShape, Finish, rectified};
 use crate::context::grown;
 use crate::lanes::{LaneKernel, load, over_lanes, vectorized};
 use crate::rows::{In, Out};
@@ -12,11 +12,12 @@ pub(super) fn forward<T: Real>(
     s: &ConvShape,
     x: &[T],
     w: &[T],
+    finish: Finish<'_, T>,
     y: &mut [T],
     accumulate: bool,
 ) {
     let (rows, cols) = (s.rows().inputs_of_outputs(), s.cols().inputs_of_outputs());
-    gather(cx, s, &rows, &cols, x, w, y, accumulate);
+    gather(cx, s, &rows, &cols, x, w, finish, y, accumulate);
 }
 
 pub(super) fn backward_data<T: Real>(
@@ -28,7 +29,8 @@ pub(super) fn backward_data<T: Real>(
     accumulate: bool,
 ) {
     let (rows, cols) = (s.rows().outputs_of_inputs(), s.cols().outputs_of_inputs());
-    gather(cx, s, &rows, &cols, dy, w, dx, accumulate);
+    let finish = Finish::default();
+    gather(cx, s, &rows, &cols, dy, w, finish, dx, accumulate);
 }
 
 /// Leaves partial weight gradients in the scratch buffers, and says in how many.
@@ -68,7 +70,7 @@ pub(super) fn backward_weight<T: Real>(
     parts.len()
 }
 
-/// `dst[p] (+)= Σ src[q] · w[tap]` over the pairs `(q, tap)` that each pixel `p` meets.
+/// `dst[p] = finish((dst[p] +) Σ src[q] · w[tap])` over the pairs `(q, tap)` that each pixel `p` meets.
 fn gather<T: Real>(
     cx: &mut Context<T>,
     s: &ConvShape,
@@ -76,6 +78,7 @@ fn gather<T: Real>(
     cols: &Taps,
     src: &[T],
     w: &[T],
+    finish: Finish<'_, T>,
     dst: &mut [T],
     accumulate: bool,
 ) {
@@ -103,6 +106,7 @@ fn gather<T: Real>(
                             cols,
                             src,
                             w,
+                            finish,
                             dst,
                             accumulate,
                         };
@@ -121,6 +125,7 @@ struct Gather<'a, T> {
     cols: &'a Taps,
     src: &'a [T],
     w: &'a [T],
+    finish: Finish<'a, T>,
     dst: &'a mut [T],
     accumulate: bool,
 }
@@ -128,6 +133,7 @@ struct Gather<'a, T> {
 impl<T: Real> LaneKernel for Gather<'_, T> {
     #[inline(always)]
     fn run<const L: usize>(&mut self, channel: usize) {
+        let finish = self.finish;
         for p in 0..self.cols.len() {
             let dst = &mut self.dst[p * self.c + channel..][..L];
             let mut sum = [T::zero(); L];
@@ -145,9 +151,36 @@ impl<T: Real> LaneKernel for Gather<'_, T> {
                     }
                 }
             }
-            dst.copy_from_slice(&sum);
+            dst.copy_from_slice(&finished(&finish, sum, channel));
         }
     }
+}
+
+#[inline(always)]
+fn finished<T: Real, const L: usize>(
+    finish: &Finish<'_, T>,
+    mut sum: [T; L],
+    channel: usize,
+) -> [T; L] {
+    if let Some(scale) = finish.scale {
+        let scale: [T; L] = load(scale, channel);
+        for lane in 0..L {
+            sum[lane] *= scale[lane];
+        }
+    }
+    if let Some(shift) = finish.shift {
+        let shift: [T; L] = load(shift, channel);
+        for lane in 0..L {
+            sum[lane] += shift[lane];
+        }
+    }
+    if finish.rectified {
+        sum = sum.map(
+            #[inline(always)]
+            |y| rectified(y),
+        );
+    }
+    sum
 }
 
 /// Weight gradients of one row of taps from one row of output pixels.

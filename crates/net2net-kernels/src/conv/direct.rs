@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::ConvShape;
 use super::tiles::{self, with_height};
 use super::window::Windows;
+use super::{ConvShape, Finish};
 use crate::context::grown;
 use crate::rows::{In, Out};
 use crate::vectors::lanes;
@@ -46,19 +46,20 @@ fn work_per_row(s: &ConvShape) -> usize {
     s.out_w * (s.kernel[0] * s.kernel[1] * s.in_c * s.out_c / 16 + s.out_c)
 }
 
-/// `y = x ∗ w`, or `y += x ∗ w`.
+/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.
 pub(super) fn forward<T: Real>(
     cx: &mut Context<T>,
     s: &ConvShape,
     x: &[T],
     w: &[T],
+    finish: Finish<'_, T>,
     y: &mut [T],
     accumulate: bool,
 ) {
     let windows = Windows::new(s, pixels_of_block(s, BLOCK_ELEMENTS));
     let taps = windows.taps();
     let mut panels = cx.take_panels();
-    pack(w, s.out_c, taps.len(), &mut panels);
+    pack(w, s.out_c, taps.len(), &finish, &mut panels);
     let row_len = s.out_w * s.out_c;
     cx.for_rows(
         s.batch * s.out_h,
@@ -76,6 +77,7 @@ pub(super) fn forward<T: Real>(
                     out_c: s.out_c,
                     y,
                     accumulate,
+                    rectified: finish.rectified,
                 });
             }
         },
@@ -142,20 +144,38 @@ pub(super) fn width(panel: &Range<usize>, lanes: usize) -> usize {
 }
 
 /// Stores filters panel by panel, each with the channels of a tap side by side, and zeros where
-/// there are fewer than a panel is wide.
-pub(super) fn pack<T: Real>(w: &[T], out_c: usize, taps: usize, packed: &mut Vec<T>) {
+/// there are fewer than a panel is wide. The shift, with which sums start, lies before each panel.
+pub(super) fn pack<T: Real>(
+    w: &[T],
+    out_c: usize,
+    taps: usize,
+    finish: &Finish<'_, T>,
+    packed: &mut Vec<T>,
+) {
     let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
     let all = panels(out_c, lanes)
         .map(|panel| width(&panel, lanes))
         .sum::<usize>();
-    let mut rest = grown(packed, taps * all);
+    let mut rest = grown(packed, (taps + 1) * all);
     for panel in panels(out_c, lanes) {
         let width = width(&panel, lanes);
-        let (mine, others) = rest.split_at_mut(taps * width);
-        for (tap, row) in mine.chunks_exact_mut(width).enumerate() {
+        let (mine, others) = rest.split_at_mut((taps + 1) * width);
+        let own = |row: &mut [T], from: &[T]| {
             let (filters, zeros) = row.split_at_mut(panel.len());
-            filters.copy_from_slice(&w[tap * out_c + panel.start..][..panel.len()]);
+            filters.copy_from_slice(&from[panel.clone()]);
             zeros.fill(T::zero());
+        };
+        let (first, filters) = mine.split_at_mut(width);
+        match finish.shift {
+            Some(shift) => own(first, shift),
+            None => first.fill(T::zero()),
+        }
+        for (row, w) in filters.chunks_exact_mut(width).zip(w.chunks_exact(out_c)) {
+            own(row, w);
+            if let Some(scale) = finish.scale {
+                let scale = &scale[panel.clone()];
+                row.iter_mut().zip(scale).for_each(|(w, s)| *w *= *s);
+            }
         }
         rest = others;
     }
@@ -182,6 +202,7 @@ struct Forward<'a, T> {
     out_c: usize,
     y: &'a mut [T],
     accumulate: bool,
+    rectified: bool,
 }
 
 impl<T: Real> WithSimd for Forward<'_, T> {
@@ -193,20 +214,13 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         let mut at = 0;
         for panel in panels(self.out_c, lanes) {
             let width = width(&panel, lanes);
-            let len = self.taps.len() * width;
+            let len = (self.taps.len() + 1) * width;
             let filters = T::read::<S>(&self.panels[at..at + len]);
             at += len;
-            // Long windows in parts, so that the filters of a part stay in the cache.
-            let most = PANEL_ELEMENTS / width;
-            for (part, taps) in self.taps.chunks(most).enumerate() {
-                let add = self.accumulate || part > 0;
-                if width > lanes {
-                    let (filters, _) = filters.as_chunks::<2>();
-                    self.panel::<S, 2>(simd, &panel, taps, &filters[part * most..], add);
-                } else {
-                    let (filters, _) = filters.as_chunks::<1>();
-                    self.panel::<S, 1>(simd, &panel, taps, &filters[part * most..], add);
-                }
+            if width > lanes {
+                self.panel::<S, 2>(simd, &panel, filters.as_chunks().0);
+            } else {
+                self.panel::<S, 1>(simd, &panel, filters.as_chunks().0);
             }
         }
     }
@@ -218,21 +232,48 @@ impl<T: Real> Forward<'_, T> {
         &mut self,
         simd: S,
         panel: &Range<usize>,
+        filters: &[[T::Vector<S>; V]],
+    ) {
+        let (first, filters) = (filters[0], &filters[1..]);
+        // Long windows in parts, so that the filters of a part stay in the cache.
+        let most = PANEL_ELEMENTS / (V * lanes::<T, S>());
+        let parts = self.taps.chunks(most).zip(filters.chunks(most));
+        let last = self.taps.len().div_ceil(most) - 1;
+        for (part, (taps, filters)) in parts.enumerate() {
+            let start = match part {
+                0 => first,
+                _ => [T::splat(simd, T::zero()); V],
+            };
+            let add = self.accumulate || part > 0;
+            self.part::<S, V>(simd, panel, taps, filters, start, add, part == last);
+        }
+    }
+
+    /// A part of the taps.
+    #[inline(always)]
+    fn part<S: Simd, const V: usize>(
+        &mut self,
+        simd: S,
+        panel: &Range<usize>,
         taps: &[usize],
         filters: &[[T::Vector<S>; V]],
+        start: [T::Vector<S>; V],
         add: bool,
+        last: bool,
     ) {
         let reach = taps.iter().fold(0, |reach, tap| reach.max(tap + 1));
+        let rectify = self.rectified && last;
         with_height!(S, P => {
             for (tile, places) in self.places.chunks(P).enumerate() {
                 let mut at = [places[0]; P];
                 at[..places.len()].copy_from_slice(places);
-                let sums = tiles::pixels::<T, S, P, V>(simd, self.x, at, taps, reach, filters);
+                let sums =
+                    tiles::pixels::<T, S, P, V>(simd, self.x, at, taps, reach, filters, start);
                 for p in 0..P {
                     if p < places.len() {
-                        let start = (tile * P + p) * self.out_c;
-                        let y = &mut self.y[start + panel.start..start + panel.end];
-                        tiles::store::<T, S, V>(simd, sums[p], y, add);
+                        let at = (tile * P + p) * self.out_c;
+                        let y = &mut self.y[at + panel.start..at + panel.end];
+                        tiles::store::<T, S, V>(simd, sums[p], y, add, rectify);
                     }
                 }
             }
@@ -290,7 +331,7 @@ impl<T: Real> Weight<'_, T> {
                         if first + p >= wanted {
                             let start = (i * self.run_len + first + p) * self.out_c;
                             let dw = &mut self.partial[start + panel.start..start + panel.end];
-                            tiles::store::<T, S, V>(simd, sums[p], dw, true);
+                            tiles::store::<T, S, V>(simd, sums[p], dw, true, false);
                         }
                     }
                 }

@@ -26,7 +26,43 @@ pub use volume::VolumeShape;
 
 use crate::{Context, Real};
 
-/// `y = x ∗ w + bias`.
+/// What is done to the outputs on their way to memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finish<'a, T> {
+    /// What each channel is multiplied by.
+    pub scale: Option<&'a [T]>,
+    /// What is then added to it.
+    pub shift: Option<&'a [T]>,
+    /// Whether what is below zero then becomes zero.
+    pub rectified: bool,
+}
+
+impl<T: Real> Finish<'_, T> {
+    /// Finishes the pixels in `y`, of `c` channels each.
+    fn apply(&self, c: usize, y: &mut [T]) {
+        if self.scale.is_none() && self.shift.is_none() && !self.rectified {
+            return;
+        }
+        for pixel in y.chunks_exact_mut(c.max(1)) {
+            if let Some(scale) = self.scale {
+                pixel.iter_mut().zip(scale).for_each(|(y, s)| *y *= *s);
+            }
+            if let Some(shift) = self.shift {
+                pixel.iter_mut().zip(shift).for_each(|(y, s)| *y += *s);
+            }
+            if self.rectified {
+                pixel.iter_mut().for_each(|y| *y = rectified(*y));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn rectified<T: Real>(y: T) -> T {
+    if y < T::zero() { T::zero() } else { y }
+}
+
+/// `y = finish(x ∗ w)`.
 ///
 /// # Panics
 /// If a slice has not the length that `s` says, or the sizes of `s` contradict each other.
@@ -35,39 +71,35 @@ pub fn forward<T: Real>(
     s: &ConvShape,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     y: &mut [T],
 ) {
     s.check(x, w, y);
-    assert!(bias.is_none_or(|b| b.len() == s.out_c));
-    any_forward(cx, s, x, w, bias, y, false);
+    any_forward(cx, s, x, w, finish, y, false);
 }
 
-/// Forward by whichever way suits best.
+/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)` without a scale, by whichever way suits best.
 fn any_forward<T: Real>(
     cx: &mut Context<T>,
     s: &ConvShape,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     y: &mut [T],
     accumulate: bool,
 ) {
-    let (channelwise, direct) = (channelwise::suits::<T>(s), direct::suits(s));
-    if !channelwise && !direct && !s.is_depthwise() {
-        return dense::forward(cx, s, x, w, bias, y, accumulate);
+    for channels in [finish.scale, finish.shift].into_iter().flatten() {
+        assert_eq!(channels.len(), s.out_c, "what finishes {s:?}");
     }
-    if let Some(bias) = bias {
-        y.chunks_exact_mut(s.out_c.max(1))
-            .for_each(|pixel| pixel.copy_from_slice(bias));
-    }
-    let accumulate = accumulate || bias.is_some();
-    if channelwise {
-        channelwise::forward(cx, s, x, w, y, accumulate);
-    } else if direct {
-        direct::forward(cx, s, x, w, y, accumulate);
+    assert!(!accumulate || finish.scale.is_none());
+    if channelwise::suits::<T>(s) {
+        channelwise::forward(cx, s, x, w, finish, y, accumulate);
+    } else if direct::suits(s) {
+        direct::forward(cx, s, x, w, finish, y, accumulate);
+    } else if s.is_depthwise() {
+        depthwise::forward(cx, s, x, w, finish, y, accumulate);
     } else {
-        depthwise::forward(cx, s, x, w, y, accumulate);
+        dense::forward(cx, s, x, w, finish, y, accumulate);
     }
 }
 
@@ -77,7 +109,7 @@ fn any_forward<T: Real>(
 /// If a slice has not the length that `s` says, or the sizes of `s` contradict each other.
 pub fn forward_add<T: Real>(cx: &mut Context<T>, s: &ConvShape, x: &[T], w: &[T], y: &mut [T]) {
     s.check(x, w, y);
-    any_forward(cx, s, x, w, None, y, true);
+    any_forward(cx, s, x, w, Finish::default(), y, true);
 }
 
 /// The gradient with respect to the input: `dx = dy ∗ᵀ w`.
@@ -99,7 +131,16 @@ pub fn backward_data<T: Real>(
     if let Some(turned) = turned {
         let mut filter = cx.take_filter();
         dense::turn_filter(s, w, &mut filter);
-        any_forward(cx, &turned, dy, &filter[..w.len()], None, dx, accumulate);
+        let filter_of = &filter[..w.len()];
+        any_forward(
+            cx,
+            &turned,
+            dy,
+            filter_of,
+            Finish::default(),
+            dx,
+            accumulate,
+        );
         cx.put_filter(filter);
     } else if s.is_depthwise() {
         depthwise::backward_data(cx, s, dy, w, dx, accumulate);

@@ -55,13 +55,42 @@ fn check(seed: u64, s: &ConvShape) {
         is_gradient(&w, &dw, |w| dot(&dy, &naive_forward(s, &x, w, &bias)));
     }
     let no_bias = naive_forward(s, &x, &w, &vec![0.0; s.out_c]);
+    let scale = random(seed + 4, s.out_c);
+    let channels = no_bias.iter().enumerate().map(|(i, y)| (i % s.out_c, y));
+    let scaled_y: Vec<f64> = channels.map(|(o, y)| scale[o] * y + bias[o]).collect();
     on_all!(|cx, T| {
         let (tx, tw, tdy) = (cast::<T>(&x), cast::<T>(&w), cast::<T>(&dy));
         let mut out = vec![T::from_f64(3.0); y.len()];
-        forward(&mut cx, s, &tx, &tw, Some(&cast::<T>(&bias)), &mut out);
-        close(&out, &y);
-        forward(&mut cx, s, &tx, &tw, None, &mut out);
-        close(&out, &no_bias);
+        let (bias, scale) = (cast::<T>(&bias), cast::<T>(&scale));
+        for rectified in [false, true] {
+            let rectify = |y: &[f64]| match rectified {
+                true => y.iter().map(|y| y.max(0.0)).collect(),
+                false => y.to_vec(),
+            };
+            let shifted = Finish {
+                scale: None,
+                shift: Some(&bias),
+                rectified,
+            };
+            forward(&mut cx, s, &tx, &tw, shifted, &mut out);
+            close(&out, &rectify(&y));
+            let mut sum = cast::<T>(&dy);
+            any_forward(&mut cx, s, &tx, &tw, shifted, &mut sum, true);
+            close(&sum, &rectify(&plus(&y, &dy)));
+            let scaled = Finish {
+                scale: Some(&scale),
+                shift: Some(&bias),
+                rectified,
+            };
+            forward(&mut cx, s, &tx, &tw, scaled, &mut out);
+            close(&out, &rectify(&scaled_y));
+            let bare = Finish {
+                rectified,
+                ..Finish::default()
+            };
+            forward(&mut cx, s, &tx, &tw, bare, &mut out);
+            close(&out, &rectify(&no_bias));
+        }
 
         let mut out = repeatable(|| {
             let mut out = cast::<T>(&x);

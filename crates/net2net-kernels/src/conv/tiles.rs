@@ -27,7 +27,7 @@ pub(super) use with_height;
 /// The largest height of a tile.
 pub(super) const HEIGHT_MAX: usize = 8;
 
-/// `Σ x[at + tap] · panel[…]` for each of `P` places `at`, over all taps.
+/// `start + Σ x[at + tap] · panel[…]` for each of `P` places `at`, over all taps.
 ///
 /// `panel` has `V` vectors of filters for each tap; no tap lies farther than `reach`.
 #[inline(always)]
@@ -38,8 +38,9 @@ pub(super) fn pixels<T: Real, S: Simd, const P: usize, const V: usize>(
     taps: &[usize],
     reach: usize,
     panel: &[[T::Vector<S>; V]],
+    start: [T::Vector<S>; V],
 ) -> [[T::Vector<S>; V]; P] {
-    let mut sums = [[T::splat(simd, T::zero()); V]; P];
+    let mut sums = [start; P];
     let mut windows = [&x[..0]; P];
     for p in 0..P {
         windows[p] = &x[at[p]..][..reach];
@@ -82,35 +83,51 @@ pub(super) fn taps<T: Real, S: Simd, const P: usize, const V: usize>(
     sums
 }
 
-/// Writes or adds the first `count` numbers of a row of a tile.
+/// Writes or adds the first `count` numbers of a row of a tile, rectified at the end if asked.
 #[inline(always)]
 pub(super) fn store<T: Real, S: Simd, const V: usize>(
     simd: S,
     sums: [T::Vector<S>; V],
     to: &mut [T],
     add: bool,
+    rectify: bool,
 ) {
+    let finished = |mut sums: [T::Vector<S>; V]| {
+        if rectify {
+            for v in 0..V {
+                sums[v] = T::rectified(simd, sums[v]);
+            }
+        }
+        sums
+    };
     if to.len() == V * lanes::<T, S>() {
         let to = T::write::<S>(to);
-        for v in 0..V {
-            to[v] = if add {
-                T::plus(simd, to[v], sums[v])
-            } else {
-                sums[v]
-            };
+        let mut sums = sums;
+        if add {
+            for v in 0..V {
+                sums[v] = T::plus(simd, to[v], sums[v]);
+            }
         }
+        to[..V].copy_from_slice(&finished(sums));
         return;
     }
     // Twice the widest vector there is.
     let mut spilled = [T::zero(); 32];
-    let vectors = T::write::<S>(&mut spilled);
-    vectors[..V].copy_from_slice(&sums[..V]);
-    for (to, x) in to.iter_mut().zip(spilled) {
-        *to = if add { *to + x } else { x };
+    if add {
+        spilled[..to.len()].copy_from_slice(to);
     }
+    let vectors = T::write::<S>(&mut spilled);
+    let mut sums = sums;
+    if add {
+        for v in 0..V {
+            sums[v] = T::plus(simd, vectors[v], sums[v]);
+        }
+    }
+    vectors[..V].copy_from_slice(&finished(sums));
+    to.copy_from_slice(&spilled[..to.len()]);
 }
 
-/// `Σ x[at + tap] · panel[…]` of the same channels, for each of `P` places `at`, over all taps.
+/// `start + Σ x[at + tap] · panel[…]` of the same channels, for each of `P` places `at`, over all taps.
 ///
 /// `panel` has `V` vectors of filters for each tap.
 #[inline(always)]
@@ -121,9 +138,10 @@ pub(super) fn channels_of_pixels<T: Real, S: Simd, const P: usize, const V: usiz
     taps: &[usize],
     reach: usize,
     panel: &[[T::Vector<S>; V]],
+    start: [T::Vector<S>; V],
 ) -> [[T::Vector<S>; V]; P] {
     let width = V * lanes::<T, S>();
-    let mut sums = [[T::splat(simd, T::zero()); V]; P];
+    let mut sums = [start; P];
     let mut windows = [&x[..0]; P];
     for p in 0..P {
         windows[p] = &x[at[p]..][..reach];

@@ -5,7 +5,10 @@
 //! `[kernel_d][kernel_h][kernel_w][in_c / groups][out_c]`. With one plane on either side it is the
 //! two-dimensional convolution itself, and costs nothing more.
 
-use super::{ConvShape, backward_data as plane_data, backward_weight as plane_weight, forward_add};
+use super::{
+    ConvShape, Finish, any_forward, backward_data as plane_data, backward_weight as plane_weight,
+    forward_add,
+};
 use crate::taps::Axis;
 use crate::{Context, Real};
 
@@ -99,7 +102,7 @@ fn part<T>(data: &[T], at: usize, len: usize) -> &[T] {
     &data[at * len..][..len]
 }
 
-/// `y = x ∗ w + bias`, or `y += x ∗ w + bias`.
+/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)` without a scale.
 ///
 /// # Panics
 /// If a slice has not the length that `s` says, or the sizes of `s` contradict each other.
@@ -108,22 +111,17 @@ pub fn forward<T: Real>(
     s: &VolumeShape,
     x: &[T],
     w: &[T],
-    bias: Option<&[T]>,
+    finish: Finish<'_, T>,
     y: &mut [T],
     accumulate: bool,
 ) {
     s.check(x, w, y);
-    if s.is_flat() && !accumulate {
-        return super::forward(cx, &s.plane, x, w, bias, y);
+    if s.is_flat() {
+        s.plane.check(x, w, y);
+        return any_forward(cx, &s.plane, x, w, finish, y, accumulate);
     }
     if !accumulate {
         y.fill(T::zero());
-    }
-    if let Some(bias) = bias {
-        add_bias(bias, y);
-    }
-    if s.is_flat() {
-        return forward_add(cx, &s.plane, x, w, y);
     }
     let one = s.one();
     let (inputs, filter, outputs) = (one.input_len(), one.filter_len(), one.output_len());
@@ -137,6 +135,7 @@ pub fn forward<T: Real>(
             y,
         );
     }
+    finish.apply(s.plane.out_c, y);
 }
 
 /// Adds a bias to each pixel.
@@ -301,15 +300,31 @@ mod tests {
                 dw[f] += dy[o] * x[i];
             });
             assert!((dot(&y, &dy) - dot(&x, &dx)).abs() < 1e-9);
+            let (bare, product_of) = (y.clone(), bias.clone());
             add_bias(&bias, &mut y);
             on_all!(|cx, T| {
                 let (tx, tw, tdy) = (cast::<T>(&x), cast::<T>(&w), cast::<T>(&dy));
                 let mut actual = vec![T::from_f64(7.0); y.len()];
                 let bias = cast::<T>(&bias);
-                forward(&mut cx, s, &tx, &tw, Some(&bias), &mut actual, false);
+                let finish = Finish {
+                    shift: Some(&bias[..]),
+                    ..Finish::default()
+                };
+                forward(&mut cx, s, &tx, &tw, finish, &mut actual, false);
                 close(&actual, &y);
-                forward(&mut cx, s, &tx, &tw, Some(&bias), &mut actual, true);
+                forward(&mut cx, s, &tx, &tw, finish, &mut actual, true);
                 close(&actual, &y.iter().map(|y| 2.0 * y).collect::<Vec<_>>());
+                let rectified = Finish {
+                    scale: Some(&bias[..]),
+                    shift: None,
+                    rectified: true,
+                };
+                forward(&mut cx, s, &tx, &tw, rectified, &mut actual, false);
+                let product = |(i, y): (usize, &f64)| (y * product_of[i % s.plane.out_c]).max(0.0);
+                close(
+                    &actual,
+                    &bare.iter().enumerate().map(product).collect::<Vec<_>>(),
+                );
                 for accumulate in [false, true] {
                     let times = if accumulate { 2.0 } else { 1.0 };
                     let twice = |d: &[f64]| d.iter().map(|d| times * d).collect::<Vec<_>>();

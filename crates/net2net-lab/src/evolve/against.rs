@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::EvolveError;
 use super::home::Home;
 use super::life::Life;
-use super::spec::EvolveSpec;
+use super::spec::{EvolveSpec, least_epochs};
 use super::store::Version;
 use super::work::normalization_of;
 use crate::compare::{DataSpec, SpecError, Stated};
@@ -41,6 +41,9 @@ pub struct ScratchSpec {
     pub models: Vec<ModelSpec>,
     /// How they train, on everything that has arrived.
     pub recipe: Recipe,
+    /// The fewest optimizer steps, as in a life.
+    #[serde(default)]
+    pub least_steps: usize,
 }
 
 impl AgainstSpec {
@@ -196,6 +199,9 @@ pub fn lay_out_scratch(
     }
     let list = data.join("mixture.json");
     write_json(&list, &mixture)?;
+    let images = mixture.train.iter().map(|share| share.samples.len()).sum();
+    let mut recipe = scratch.recipe.clone();
+    recipe.epochs = least_epochs(&recipe, scratch.least_steps, images);
     let mut specs = Vec::new();
     for (number, model) in scratch.models.iter().enumerate() {
         let folder = to.join(format!("model-{number}"));
@@ -217,7 +223,7 @@ pub fn lay_out_scratch(
                 shrink_perturb: None,
                 model: Some(model.clone()),
             },
-            recipe: scratch.recipe.clone(),
+            recipe: recipe.clone(),
         };
         let path = folder.join("trial.toml");
         let text = spec.at_home_in(&folder).to_toml()?;

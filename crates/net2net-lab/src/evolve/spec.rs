@@ -40,6 +40,10 @@ pub struct EvolveSpec {
     /// How the first step trains, if otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Recipe>,
+    /// The fewest optimizer steps of a step, whatever its recipe's epochs come to: little data is gone through more often, for
+    /// little more than nothing. A growth probe is longer in proportion.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least_steps: usize,
     /// How many old samples a step trains on beside each new one: 1 is as many old as new ones, 0 none.
     #[serde(default = "replay")]
     pub replay: f64,
@@ -66,6 +70,10 @@ fn one() -> usize {
 
 fn is_one(count: &usize) -> bool {
     *count == 1
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn replay() -> f64 {
@@ -193,6 +201,14 @@ impl EvolveSpec {
             .unwrap_or(&self.recipe)
     }
 
+    /// The same, to change it.
+    pub(super) fn recipe_of_mut(&mut self, is_first: bool) -> &mut Recipe {
+        match &mut self.first {
+            Some(first) if is_first => first,
+            _ => &mut self.recipe,
+        }
+    }
+
     /// Refuses settings that make no sense.
     pub fn check(&self) -> Result<(), SpecError> {
         let require = |holds: bool, why: &str| match holds {
@@ -211,6 +227,10 @@ impl EvolveSpec {
         require(
             (1..=1024).contains(&self.parallel),
             "`parallel` must be 1 or more",
+        )?;
+        require(
+            self.least_steps <= 1_000_000,
+            "`least_steps` must be at most a million",
         )?;
         require(
             self.replay >= 0.0 && self.replay.is_finite(),
@@ -294,6 +314,12 @@ impl EvolveSpec {
             _ => Ok(()),
         }
     }
+}
+
+/// A recipe's epochs, or as many as `steps` optimizer steps go through the images if those are more.
+pub(super) fn least_epochs(recipe: &Recipe, steps: usize, images: usize) -> f64 {
+    let wanted = steps as f64 * recipe.batch as f64 / images.max(1) as f64;
+    recipe.epochs.max(wanted.min(1e6))
 }
 
 impl Stated for EvolveSpec {

@@ -14,7 +14,7 @@ use super::home::{Home, NETWORK};
 use super::judge::{Cost, Verdict, bootstrap, correct, scores, verdict};
 use super::run::Options;
 use super::samples::{Chosen, MIXTURE_FILE, choose, lay_out};
-use super::spec::EvolveSpec;
+use super::spec::{EvolveSpec, least_epochs};
 use super::store::{
     GrowthRecord, Judgement, NewDecision, NewVersion, Settled, Step, Version, VersionRecord, fact,
 };
@@ -79,6 +79,7 @@ impl<'a> Work<'a> {
     /// Does the step; `None` if it was interrupted.
     pub(super) fn run(mut self) -> Result<Option<Settled>, EvolveError> {
         let chosen = choose(self.home, &self.spec, &self.step)?;
+        self.lengthen(chosen.new_samples + chosen.replayed);
         let list = self.keep_list(&chosen.mixture)?;
         let data = self.folder.join("data");
         lay_out(self.home, &chosen.mixture, &chosen.judges, &list, &data)?;
@@ -215,6 +216,18 @@ impl<'a> Work<'a> {
     /// How this step trains.
     pub(super) fn recipe(&self) -> &Recipe {
         self.spec.recipe_of(self.step.head.is_none())
+    }
+
+    /// Makes this step's training as long as the least that is wanted.
+    fn lengthen(&mut self, samples: usize) {
+        let steps = self.spec.least_steps;
+        let recipe = self.spec.recipe_of_mut(self.step.head.is_none());
+        let epochs = least_epochs(recipe, steps, samples);
+        let longer = epochs / recipe.epochs;
+        recipe.epochs = epochs;
+        if let Some(growth) = &mut self.spec.growth {
+            growth.probe_epochs *= longer;
+        }
     }
 
     /// The same after a probe, whose stable phase has been a part of it.

@@ -6,7 +6,7 @@
 use net2net_core::ops::{Attribute, Attributes};
 
 use super::builder::Builder;
-use super::{attention, moves, prelu, quantized, recurrent};
+use super::{attention, gemm, moves, pads, prelu, quantized, recurrent};
 use crate::fold::BATCH;
 use crate::proto::{AttributeProto, NodeProto};
 
@@ -124,12 +124,13 @@ pub(super) fn pieces<'a>(
     };
     match op {
         "Conv" | "ConvTranspose" => {
-            if attribute(node, "output_shape").is_some() {
-                return Err("its `output_shape` is not read; state pads".to_owned());
-            }
             let weight = builder.shape(node, 1)?.at(1);
             let kernel = weight.get(2..).unwrap_or_default().to_vec();
-            auto_pad(builder, node, &mut attrs, &kernel)?;
+            if op == "Conv" {
+                pads::of_window(builder, node, &mut attrs, &kernel)?;
+            } else {
+                pads::of_transposed(builder, node, &mut attrs, &kernel)?;
+            }
             drop(&mut attrs, &["kernel_shape", "output_shape"]);
             one(node, op, attrs, all(node))
         }
@@ -137,7 +138,7 @@ pub(super) fn pieces<'a>(
             let kernel = attribute(node, "kernel_shape")
                 .map(|a| sizes(&a.ints))
                 .transpose()?;
-            auto_pad(builder, node, &mut attrs, &kernel.unwrap_or_default())?;
+            pads::of_window(builder, node, &mut attrs, &kernel.unwrap_or_default())?;
             if int(node, "storage_order", 0) != 0 {
                 return Err("its `storage_order` is not row-major".to_owned());
             }
@@ -164,13 +165,7 @@ pub(super) fn pieces<'a>(
             }
             one(node, op, attrs, first(node, 1))
         }
-        "Gemm" => {
-            // Some exporters write a bias even where there is none.
-            let bias = builder.numbers(node, 2).ok().flatten();
-            let none = bias.is_some_and(|bias| bias.dims.is_empty() && bias.numbers == [0.0]);
-            let inputs = if none { first(node, 2) } else { all(node) };
-            one(node, op, drop_zero(attrs, "transA"), inputs)
-        }
+        "Gemm" => gemm::pieces(builder, node, attrs),
         "LayerNormalization" | "RMSNormalization" => {
             drop(&mut attrs, &["stash_type"]);
             one(node, op, attrs, all(node))
@@ -295,16 +290,9 @@ pub(super) fn counted(axis: i64, rank: usize) -> Result<usize> {
         .ok_or_else(|| format!("axis {axis} is not one of {rank}"))
 }
 
-fn sizes(ints: &[i64]) -> Result<Vec<usize>> {
+pub(super) fn sizes(ints: &[i64]) -> Result<Vec<usize>> {
     let size = |i: &i64| usize::try_from(*i).map_err(|_| format!("{i} is no size"));
     ints.iter().map(size).collect()
-}
-
-fn drop_zero(mut attributes: Attributes, name: &str) -> Attributes {
-    if let Some(Attribute::Int(0)) = attributes.get(name) {
-        attributes.remove(name);
-    }
-    attributes
 }
 
 /// Leaves out bounds that bound nothing.
@@ -321,56 +309,6 @@ fn finite(mut attributes: Attributes, names: &[&str]) -> Result<Attributes> {
         }
     }
     Ok(attributes)
-}
-
-/// Replaces `auto_pad` by the pads that it stands for.
-fn auto_pad<'a>(
-    builder: &mut Builder<'a>,
-    node: &'a NodeProto,
-    attributes: &mut Attributes,
-    kernel: &[usize],
-) -> Result<()> {
-    let mode = text(node, "auto_pad").unwrap_or("NOTSET").to_owned();
-    attributes.remove("auto_pad");
-    if mode == "NOTSET" || mode.is_empty() {
-        return Ok(());
-    }
-    attributes.remove("pads");
-    if mode == "VALID" {
-        return Ok(());
-    }
-    let known = matches!(mode.as_str(), "SAME_UPPER" | "SAME_LOWER");
-    if node.op_type() == "ConvTranspose" || !known {
-        return Err(format!("its `auto_pad` {mode} is not read"));
-    }
-    let input = builder.shape(node, 0)?.at(1);
-    let axes = kernel.len();
-    let list = |name: &str| match attribute(node, name) {
-        Some(a) => sizes(&a.ints),
-        None => Ok(vec![1; axes]),
-    };
-    let (strides, dilations) = (list("strides")?, list("dilations")?);
-    if input.len() != axes + 2 || strides.len() != axes || dilations.len() != axes {
-        return Err("its kernel does not fit its input".to_owned());
-    }
-    let (mut begins, mut ends) = (Vec::new(), Vec::new());
-    for axis in 0..axes {
-        let stride = strides[axis].max(1);
-        let outputs = input[axis + 2].div_ceil(stride);
-        let reach = kernel[axis]
-            .saturating_sub(1)
-            .saturating_mul(dilations[axis])
-            .saturating_add(1);
-        let covered = (outputs - 1).saturating_mul(stride).saturating_add(reach);
-        let total = covered.saturating_sub(input[axis + 2]);
-        let (less, more) = (total / 2, total - total / 2);
-        let upper = mode == "SAME_UPPER";
-        begins.push(if upper { less } else { more } as i64);
-        ends.push(if upper { more } else { less } as i64);
-    }
-    begins.extend(ends);
-    attributes.insert("pads", Attribute::Ints(begins));
-    Ok(())
 }
 
 /// A transposed initialiser that nothing else reads is a parameter of the transposed shape, so

@@ -8,9 +8,11 @@
 mod adapt;
 mod attention;
 mod builder;
+mod gemm;
 mod island;
 mod known;
 mod moves;
+mod pads;
 mod prelu;
 mod quantized;
 mod recurrent;

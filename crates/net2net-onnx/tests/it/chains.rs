@@ -1,6 +1,11 @@
 //! Layers of numbers: convolutions, normalisation, linear layers, activations.
 
-use crate::models::{Model, OPEN, float, floats, int, ints, random};
+use net2net_core::graph::Graph;
+use net2net_core::ops::Op;
+use net2net_onnx::Imported;
+use net2net_onnx::proto::AttributeProto;
+
+use crate::models::{Model, OPEN, float, floats, int, ints, random, text};
 use crate::round_trip::grows;
 
 #[test]
@@ -308,4 +313,77 @@ fn sums_of_three_find_names_for_what_is_in_between() {
     let grown = grows(&model);
     assert_eq!(grown.imported.opaque, []);
     assert_eq!(grown.spaces.len(), 1);
+}
+
+/// A shift for each sample, one number for all, and an input that is stored the other way round.
+#[test]
+fn linear_layers_of_every_form_grow() {
+    for shift in [&[][..], &[1], &[1, 1]] {
+        let model = Model::new(13)
+            .input("x", &[OPEN, 6])
+            .weight("w", &[6, 8])
+            .tensor(floats("shift", shift, &[0.25]))
+            .node("Gemm", &["x", "w", "shift"], &["a"], &[])
+            .relu("a", "r")
+            .gemm("r", "y", 8, 3)
+            .output("y");
+        let grown = grows(&model);
+        assert_eq!(grown.dims("w"), [vec![6, 8], vec![6, 12]]);
+    }
+    let turned = Model::new(13)
+        .input("x", &[6, 4])
+        .weight("w", &[6, 8])
+        .weight("shift", &[8])
+        .node("Gemm", &["x", "w", "shift"], &["a"], &[int("transA", 1)])
+        .relu("a", "r")
+        .gemm("r", "y", 8, 3)
+        .output("y");
+    let grown = grows(&turned);
+    assert_eq!(grown.dims("shift"), [vec![8], vec![12]]);
+}
+
+/// The pads of a transposed convolution follow from the size of its output.
+#[test]
+fn transposed_convolutions_with_a_stated_output_grow() {
+    let cases = [
+        (vec![ints("output_shape", &[15, 15])], [1, 1, 0, 0]),
+        (vec![text("auto_pad", "SAME_UPPER")], [0, 0, 0, 0]),
+        (
+            vec![
+                ints("output_shape", &[15, 14]),
+                text("auto_pad", "SAME_UPPER"),
+            ],
+            [0, 1, 1, 1],
+        ),
+    ];
+    for (stated, pads) in cases {
+        let model = |mut attributes: Vec<AttributeProto>| {
+            attributes.push(ints("strides", &[2, 2]));
+            Model::new(13)
+                .input("image", &[OPEN, 3, 8, 8])
+                .conv("image", "conv1", 3, 8)
+                .relu("conv1", "relu1")
+                .weight("up.weight", &[8, 6, 2, 2])
+                .node(
+                    "ConvTranspose",
+                    &["relu1", "up.weight"],
+                    &["up"],
+                    &attributes,
+                )
+                .relu("up", "relu2")
+                .head("relu2", 6)
+        };
+        let window = |graph: &Graph| {
+            let mut nodes = graph.nodes().iter();
+            nodes.find_map(|node| match &node.op {
+                Op::ConvTranspose(op) => Some(op.window.clone()),
+                _ => None,
+            })
+        };
+        let grown = grows(&model(stated));
+        assert_eq!(grown.dims("up.weight")[1], [12, 9, 2, 2]);
+        let explicit = model(vec![ints("pads", &pads)]).document();
+        let explicit = Imported::read(&explicit).unwrap();
+        assert_eq!(window(&grown.imported.graph), window(&explicit.graph));
+    }
 }

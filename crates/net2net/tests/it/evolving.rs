@@ -509,3 +509,16 @@ fn without_room_it_stops_and_goes_on_when_there_is_some() {
         3
     );
 }
+
+/// Ten optimizer steps go through the images once.
+#[test]
+fn little_data_is_gone_through_more_often() {
+    let folder = home(&SPEC.replace("seed = 1\n", "seed = 1\nleast_steps = 30\n"));
+    let path = folder.path();
+    done(path, &["step", "home"]);
+    let trial = path.join("home/steps/0001/inputs/release/trial.toml");
+    let trial = fs::read_to_string(trial).unwrap();
+    assert!(trial.contains("epochs = 3.0"), "{trial}");
+    let output = evolve(path, &["status", "home"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}

@@ -1,5 +1,5 @@
 //! How fast matrices are read, grown and multiplied a few rows at a time, in gigabytes of single
-//! floats a second: `cargo run --release -p net2net-kernels --example streamed_speed`.
+//! floats a second: `cargo bench -p net2net-kernels --bench streamed_speed`.
 //!
 //! A copy of the same bytes stands first, for comparison. Arguments are numbers of samples.
 

@@ -1,6 +1,6 @@
 //! Times the kernels that training spends its time in, on two threads, in `f32`.
 //!
-//! `cargo run --release -p net2net-kernels --example conv_speed [repeats]` prints the median and
+//! `cargo bench -p net2net-kernels --bench conv_speed -- [repeats]` prints the median and
 //! the least time in milliseconds; `conv_speed.py` next to it times PyTorch on the same shapes.
 #![allow(clippy::print_stdout)]
 
@@ -12,7 +12,9 @@ use net2net_kernels::pool::{self, PoolShape};
 use net2net_kernels::{Context, batch_norm};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let repeats = std::env::args().nth(1).map_or(Ok(21), |n| n.parse())?;
+    let repeats = std::env::args()
+        .find_map(|word| word.parse().ok())
+        .unwrap_or(21);
     let mut bench = Bench {
         cx: Context::new(2)?,
         repeats,
@@ -94,7 +96,7 @@ impl Bench {
         );
         let flops = 2.0 * (s.output_len() * s.filter_len() / s.out_c) as f64;
         self.time(name, "forward", flops, |cx| {
-            conv::forward(cx, &s, black_box(&x), &w, None, &mut y);
+            conv::forward(cx, &s, black_box(&x), &w, conv::Finish::default(), &mut y);
         });
         self.time(name, "backward_data", flops, |cx| {
             conv::backward_data(cx, &s, black_box(&y), &w, &mut x, false);
