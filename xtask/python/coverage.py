@@ -49,7 +49,7 @@ MODELS = {
     "vgg16": 224,
 }
 EXPORTERS = ("torchscript", "dynamo")
-SECONDS = 120
+SECONDS = 300
 
 
 class Failed(Exception):

@@ -63,6 +63,8 @@ enum Bench {
     Infer(bench::infer::Arguments),
     /// Count the instructions of training steps, and compare with those that were kept.
     Guard(bench::guard::Arguments),
+    /// Time training steps by width, depth, batch, image size and threads.
+    Scale(bench::scale::Arguments),
     /// Time planning by the size of the graph.
     Plan(bench::plan::Arguments),
     /// Time the growth of a model of 1 GB beside copying it, and its peak memory.
@@ -82,6 +84,9 @@ fn main() -> Result<()> {
         Command::Bench {
             what: Bench::Guard(arguments),
         } => bench::guard::run(&arguments),
+        Command::Bench {
+            what: Bench::Scale(arguments),
+        } => bench::scale::run(&arguments),
         Command::Bench {
             what: Bench::Plan(arguments),
         } => bench::plan::run(&arguments),

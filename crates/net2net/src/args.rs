@@ -230,13 +230,13 @@ pub(crate) struct ReportArgs {
     /// Where the page of several comparisons goes
     #[arg(long, value_name = "FILE", default_value = "net2net-report.html")]
     pub(crate) out: PathBuf,
-    /// Also write each plot as SVG into this folder
+    /// Also write each plot of comparisons as SVG into this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) svg: Option<PathBuf>,
-    /// Also write each plot as PNG into this folder
+    /// Also write each plot of comparisons as PNG into this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) png: Option<PathBuf>,
-    /// Also write the metrics as TensorBoard event files into this folder
+    /// Also write the metrics of comparisons as TensorBoard event files into this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) tensorboard: Option<PathBuf>,
     /// Print the summary as JSON instead of the table

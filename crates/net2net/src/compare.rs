@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started, Stated};
 use net2net_lab::data::SourceOptions;
@@ -92,6 +92,11 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
     if let [directory] = &args.directories[..]
         && directory.join(RECORD_FILE).exists()
     {
+        ensure!(
+            args.svg.is_none() && args.png.is_none() && args.tensorboard.is_none(),
+            "{} is an exploration; --svg, --png and --tensorboard are for comparisons",
+            directory.display()
+        );
         return crate::explore::report(directory, args.json);
     }
     let mut read = Vec::new();

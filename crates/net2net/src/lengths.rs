@@ -69,7 +69,7 @@ impl Lengths {
         }
         let what = in_words(graph);
         let there = || format!("the new model at {what}, where the old one runs");
-        let Some(after) = new.at_other_lengths(which).with_context(there)? else {
+        let Some(after) = new.read_as(&before).with_context(there)? else {
             bail!("the new model fixes lengths that the old one leaves open ({what})");
         };
         let source = after.source();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use net2net_core::apply::Growth;
 use net2net_core::graph::Graph;
-use net2net_core::io::Checkpoint;
+use net2net_core::io::{Checkpoint, IoError};
 use net2net_core::plan::Plan;
 use net2net_core::weights::{Source, Tensor, WeightsError, Words, normal, stream};
 use net2net_kernels::memory;
@@ -103,9 +103,12 @@ impl Model {
     /// Opens an ONNX file, or a safetensors file that carries its graph.
     pub(crate) fn open(path: &Path) -> Result<Model> {
         if path.extension().is_some_and(|e| e == "safetensors") {
-            let checkpoint = Checkpoint::read(path).with_context(|| {
-                "a safetensors file is a model only if net2net wrote it; to grow a PyTorch state \
-                 dict, export the module to ONNX and give the file with --state-dict"
+            let checkpoint = Checkpoint::read(path).map_err(|error| match error {
+                error @ (IoError::File { .. } | IoError::TooLarge { .. }) => error.into(),
+                error => anyhow!(error).context(
+                    "a safetensors file is a model only if net2net wrote it; to grow a PyTorch \
+                     state dict, export the module to ONNX and give the file with --state-dict",
+                ),
             })?;
             return Ok(Model {
                 graph: checkpoint.graph.clone(),
@@ -334,6 +337,16 @@ impl Model {
         let (document, imported) = (&parts.0, &parts.1);
         let other = imported.at_other_lengths(document, which)?;
         Ok(other.map(|imported| Reread { document, imported }))
+    }
+
+    /// The model read as the one was that it was grown from.
+    pub(crate) fn read_as(&self, other: &Reread<'_>) -> Result<Option<Reread<'_>>> {
+        let Origin::Onnx(parts) = &self.origin else {
+            return Ok(None);
+        };
+        let (document, imported) = (&parts.0, &parts.1);
+        let imported = imported.read_as(document, &other.imported)?;
+        Ok(Some(Reread { document, imported }))
     }
 
     /// Random inputs, `batch` samples.

@@ -21,6 +21,7 @@ mod page;
 mod peak;
 pub(crate) mod plan;
 mod report;
+pub(crate) mod scale;
 mod separable;
 mod statistics;
 mod synthetic;

@@ -114,17 +114,7 @@ impl Model {
 
     /// Normal numbers for some images, and labels.
     pub(super) fn samples(&self, count: usize) -> (Vec<f32>, Vec<u32>) {
-        let ImageShape {
-            height,
-            width,
-            channels,
-        } = self.images;
-        let mut random = stream(2, "images");
-        let pixels = count * height * width * channels;
-        let images = (0..pixels).map(|_| normal(&mut random) as f32).collect();
-        let classes = self.classes as u32;
-        let labels = (0..count as u32).map(|i| i.wrapping_mul(7919) % classes);
-        (images, labels.collect())
+        samples(self.images, self.classes, count)
     }
 
     /// Writes the checkpoint, the model as ONNX and the batches; returns the number of parameters.
@@ -142,4 +132,13 @@ impl Model {
         std::fs::write(task.labels(), labels)?;
         Ok(parameters)
     }
+}
+
+/// Normal numbers for some images, and labels.
+pub(super) fn samples(shape: ImageShape, classes: usize, count: usize) -> (Vec<f32>, Vec<u32>) {
+    let mut random = stream(2, "images");
+    let pixels = count * shape.height * shape.width * shape.channels;
+    let images = (0..pixels).map(|_| normal(&mut random) as f32).collect();
+    let labels = (0..count as u32).map(|i| i.wrapping_mul(7919) % classes as u32);
+    (images, labels.collect())
 }

@@ -51,8 +51,8 @@ pub(super) struct Turn {
 }
 
 /// Small enough for random labels; `bench_worker.py` has the same numbers.
-const LEARNING_RATE: f64 = 0.01;
-const OPTIMIZER: OptimizerConfig = OptimizerConfig::Sgd {
+pub(super) const LEARNING_RATE: f64 = 0.01;
+pub(super) const OPTIMIZER: OptimizerConfig = OptimizerConfig::Sgd {
     momentum: 0.9,
     nesterov: false,
     weight_decay: 1e-4,

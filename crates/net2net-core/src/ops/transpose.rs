@@ -27,7 +27,7 @@ impl Transpose {
 
 impl Operator for Transpose {
     const NAME: &'static str = "Transpose";
-    const RULE: &'static str = "n a b … -> n b a …, by `perm`";
+    const RULE: &'static str = "n a b … -> n b a …, by perm";
     const ARITY: Arity = Arity::exactly(1);
 
     fn read(attributes: &mut Attributes) -> Result<Self, String> {

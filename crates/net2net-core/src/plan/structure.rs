@@ -65,8 +65,8 @@ fn refuse(what: &str, why: impl Into<String>) -> Refusal {
     }
 }
 
-/// Plans `size` classes: the last axis of an output of logits grows, or the channels of one with pixels, and
-/// the old logits stay.
+/// Plans `size` classes: the last axis of an output of logits grows, or the channels of one with pixels or
+/// samples of a signal, and the old logits stay.
 ///
 /// New logits are `logit`, whatever the input, until they are trained. Where the output is made by a
 /// softmax, new classes take their probability from all old ones in equal parts.
@@ -78,20 +78,40 @@ pub fn classes(
     logit: f64,
 ) -> Result<Extend, Refusal> {
     let name = &graph.get(output).name;
-    let axis = match graph.get(output).shape.rank() {
-        rank @ 0..4 => rank.saturating_sub(1),
-        _ => 1,
+    let axes: &[usize] = match graph.get(output).shape.rank() {
+        0 | 1 => &[0],
+        2 => &[1],
+        // Sequences have their classes last, signals before their samples.
+        3 => &[2, 1],
+        _ => &[1],
     };
-    let space = whole_axis(spaces, output, axis, name)?;
-    larger(graph, output, axis, size)?;
-    let extend = Extend {
+    let space = one_of(axes, |axis| {
+        let space = whole_axis(spaces, output, axis, name)?;
+        larger(graph, output, axis, size)?;
+        spaces.extensible(&space)?;
+        Ok(space)
+    })?;
+    Ok(Extend {
         space,
         size,
         seed: None,
         fill: logit,
-    };
-    spaces.extensible(&extend.space)?;
-    Ok(extend)
+    })
+}
+
+/// The first axis that can be had, or why the first one cannot.
+fn one_of(
+    axes: &[usize],
+    mut plan: impl FnMut(usize) -> Result<String, Refusal>,
+) -> Result<String, Refusal> {
+    let mut first = None;
+    for axis in axes {
+        match plan(*axis) {
+            Ok(space) => return Ok(space),
+            Err(refusal) => first = first.or(Some(refusal)),
+        }
+    }
+    Err(first.unwrap_or_else(|| refuse("", "it has no axes")))
 }
 
 /// Plans `size` features or channels of an input: its axis 1, or the last one of rank 3.
@@ -110,26 +130,18 @@ pub fn features(
         3 => &[1, 2],
         _ => &[1],
     };
-    let mut first = None;
-    for axis in axes {
-        let planned = whole_axis(spaces, input, *axis, name).and_then(|space| {
-            larger(graph, input, *axis, size)?;
-            spaces.extensible(&space)?;
-            Ok(space)
-        });
-        match planned {
-            Ok(space) => {
-                return Ok(Extend {
-                    space,
-                    size,
-                    seed: Some(seed),
-                    fill: 0.0,
-                });
-            }
-            Err(refusal) => first = first.or(Some(refusal)),
-        }
-    }
-    Err(first.unwrap_or_else(|| refuse(name, "it has no axis of features")))
+    let space = one_of(axes, |axis| {
+        let space = whole_axis(spaces, input, axis, name)?;
+        larger(graph, input, axis, size)?;
+        spaces.extensible(&space)?;
+        Ok(space)
+    })?;
+    Ok(Extend {
+        space,
+        size,
+        seed: Some(seed),
+        fill: 0.0,
+    })
 }
 
 /// The space that is a whole axis, so that new units stand behind the old ones.

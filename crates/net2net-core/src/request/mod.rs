@@ -5,7 +5,7 @@ mod places;
 mod widths;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use net2net_kernels::{Context, Real};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,8 @@ use crate::apply::{ApplyError, Growth, Run};
 use crate::border;
 use crate::dims::{Refusal, Spaces};
 use crate::engine::{Precision, evaluate};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Node, NodeId, ValueId};
+use crate::ops::Op;
 use crate::plan::{
     Block, Deeper, Insert, Layer, Mapping, Plan, PlanError, Room, Step, Survey, Symmetry, beside,
     blocks, classes, copied, deeper, enlarge, features, join, measured,
@@ -402,6 +403,7 @@ impl<T: Precision> Draft<'_, T> {
         let layers = places::layers(self.graph(), &wanted.deepen)?;
         let concats = places::concats(self.graph(), &wanted.on_top)?;
         all.extend(layers.into_iter().chain(concats).map(Place::Layer));
+        let mut before = BTreeSet::new();
         for place in all {
             match place {
                 Place::Block(block) => {
@@ -411,10 +413,29 @@ impl<T: Precision> Draft<'_, T> {
                     let planned = self.plan(copy)?;
                     self.insert(planned)?;
                 }
-                Place::Layer(layer) => self.deeper(&layer, wanted)?,
+                Place::Layer(layer) => {
+                    // What was inserted before an output has taken over its name.
+                    if !before.insert(layer.clone()) && self.ends_in_output(&layer) {
+                        self.close()?;
+                    }
+                    self.deeper(&layer, wanted)?;
+                }
             }
         }
         self.close()
+    }
+
+    /// Whether a layer, or what reads it, is an output.
+    fn ends_in_output(&self, layer: &str) -> bool {
+        let graph = self.graph();
+        let outputs = graph.outputs();
+        let mut nodes = graph.nodes().iter();
+        graph.lookup(layer).is_some_and(|value| {
+            let read = |node: &Node| {
+                node.inputs.contains(&value) && node.outputs.iter().any(|o| outputs.contains(o))
+            };
+            outputs.contains(&value) || nodes.any(read)
+        })
     }
 
     /// A block as it can be copied now. The copy of one that ends in an output takes over the output's
@@ -507,12 +528,15 @@ impl<T: Precision> Draft<'_, T> {
     }
 }
 
-/// A network that has, behind its outputs, each of them once more as it is before a last softmax.
+/// A network that has, behind its outputs, each of them once more as it is before a last softmax or
+/// sigmoid.
 fn with_logits(graph: &Graph) -> Graph {
     let mut all = graph.clone();
     for output in graph.outputs() {
-        let softmax = border::final_softmax(graph, *output);
-        all.output(softmax.map_or(*output, |(node, _)| graph.at(node).inputs[0]));
+        let softmax = border::final_softmax(graph, *output).map(|(node, _)| node);
+        let is_sigmoid = |id: &NodeId| matches!(graph.at(*id).op, Op::Sigmoid(_));
+        let last = softmax.or_else(|| graph.producer(*output).filter(is_sigmoid));
+        all.output(last.map_or(*output, |node| graph.at(node).inputs[0]));
     }
     all
 }

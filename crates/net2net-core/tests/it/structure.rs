@@ -427,3 +427,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn classes_of_a_signal_are_its_channels() {
+    let net = net(
+        "graph g\ninput x [N, 2, 9]\nparam a [4, 2, 3]\nnode h [N, 4, 7] = Conv(x, a)\n\
+         node r [N, 4, 7] = Relu(h)\nparam b [3, 4, 1]\nparam bias [3]\n\
+         node y [N, 3, 7] = Conv(r, b, bias)\noutput y\n",
+    );
+    let spaces = Spaces::infer(&net.graph);
+    let step = classes(&net.graph, &spaces, net.graph.outputs()[0], 5, -2.0).unwrap();
+    let (_, weights) = grow(&net, Step::Extend(step));
+    assert_eq!(weights.get("b").unwrap().shape(), [5, 4, 1]);
+}

@@ -245,8 +245,15 @@ impl Spec {
                 return setting(format!("growth {:?} is there twice", growth.name));
             }
             let grow = &growth.grow;
+            if !grow.features.is_empty() {
+                return setting(format!(
+                    "growth {:?} asks for `features`, but the images stay as they are",
+                    growth.name
+                ));
+            }
             let nothing = grow.widen.is_none()
                 && grow.sizes.is_empty()
+                && grow.factors.is_empty()
                 && grow.target.is_none()
                 && grow.depth.is_none()
                 && [&grow.deepen, &grow.on_top, &grow.copy, &grow.branch]

@@ -108,7 +108,7 @@ impl Writer<'_> {
         };
         let mut node = self.document.graph().node[*index].clone();
         self.rewire(&mut node, before, after)?;
-        if old.at(before).op != new.at(after).op {
+        if self.differs(before, after) {
             self.patch(&mut node, before, after)?;
         }
         node.name = Some(name.to_owned());

@@ -409,7 +409,7 @@ impl<'a> Writer<'a> {
                 }
             }
             let follows = self.pinned.shapes && self.must_state(before);
-            if name == first && (follows || old.at(before).op != new.at(after).op) {
+            if name == first && (follows || self.differs(before, after)) {
                 self.patch(&mut node, before, after)?;
             }
         }
@@ -501,7 +501,13 @@ impl<'a> Writer<'a> {
         let shape_of = |name: &str| {
             let before = &old.get(old.lookup(name)?).shape;
             let after = &grown.get(grown.lookup(name)?).shape;
-            (before != after).then(|| after.clone())
+            // A tensor is stated as it is stored, which may be turned.
+            let stored = self.imported.parameters.get(name);
+            let stated = match stored {
+                Some(stored) => Shape::fixed(&stored.sizes_back(&after.at(1))),
+                None => after.clone(),
+            };
+            (before != after).then_some(stated)
         };
         let borders = graph.input.iter_mut().chain(&mut graph.output);
         for info in borders.chain(&mut graph.value_info) {

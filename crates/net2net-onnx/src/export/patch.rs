@@ -30,6 +30,8 @@ impl<'a> Writer<'a> {
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .collect();
         let [input, output] = [new_node.inputs[0], new_node.outputs[0]].map(|id| new.get(id));
+        // What is left open is known of the values that the file has; a copy's are those of its original.
+        let [read, made] = [old_node.inputs[0], old_node.outputs[0]].map(|id| old.get(id));
         for (name, value) in changed {
             let stays = earlier.get(&name) == Some(&value);
             match (node.op_type().to_owned().as_str(), name.as_str()) {
@@ -39,7 +41,7 @@ impl<'a> Writer<'a> {
                 ("Slice", "axes" | "steps") => {}
                 // A constant cannot say where an open axis ends.
                 ("Slice", _)
-                    if [input, output]
+                    if [read, made]
                         .iter()
                         .any(|value| self.is_open(&value.name, &sliced(&attributes))) => {}
                 // A lookup that was in order: its positions would have to be computed anew.
@@ -47,7 +49,7 @@ impl<'a> Writer<'a> {
                     if !self.is_longer(node, old_node, new_node) {
                         continue;
                     }
-                    let free = [&input.name, &output.name].map(|name| self.free_axes(name));
+                    let free = [&read.name, &made.name].map(|name| self.free_axes(name));
                     let Some(target) = reshaped(&input.shape, &output.shape, None, free) else {
                         continue;
                     };
@@ -61,11 +63,10 @@ impl<'a> Writer<'a> {
                     if given.is_none() && !self.pinned.shapes || given.is_some() && stays {
                         continue;
                     }
-                    let free = [&input.name, &output.name].map(|name| self.free_axes(name));
+                    let free = [&read.name, &made.name].map(|name| self.free_axes(name));
                     let (from, to) = (&input.shape, &output.shape);
                     let Some(target) = reshaped(from, to, given.as_deref(), free) else {
-                        let was = &old.get(old_node.outputs[0]).shape;
-                        let grown = self.grown(was, output);
+                        let grown = self.grown(made, &output.shape);
                         self.correct(node, grown);
                         continue;
                     };
@@ -86,14 +87,13 @@ impl<'a> Writer<'a> {
                         axes.chain((batch > 0).then_some(batch))
                             .collect::<Vec<usize>>()
                     };
-                    let own = free(&input.name, input.shape.rank(), &input.shape);
-                    let made = free(&output.name, output.shape.rank(), &output.shape);
+                    let own = free(&read.name, input.shape.rank(), &input.shape);
+                    let wanted = free(&made.name, output.shape.rank(), &output.shape);
                     let target = expanded(&input.shape, &output.shape);
-                    if made != own {
-                        let was = &old.get(old_node.outputs[0]).shape;
+                    if wanted != own {
                         // The shape may have fewer axes than the output.
                         let skipped = target.len() - ints(&value).len();
-                        let grown = self.grown(was, output).into_iter();
+                        let grown = self.grown(made, &output.shape).into_iter();
                         let grown = grown.filter_map(|(axis, _)| {
                             let at = axis.checked_sub(skipped)?;
                             Some((at, target[axis]))
@@ -115,7 +115,7 @@ impl<'a> Writer<'a> {
                 // Nor how it is divided.
                 ("Split", _)
                     if self.is_open(
-                        &output.name,
+                        &made.name,
                         &attributes.get("axis").map(ints).unwrap_or_else(|| vec![0]),
                     ) => {}
                 ("Split", _) => {
@@ -126,7 +126,7 @@ impl<'a> Writer<'a> {
                 ("Slice", "ends") => self.set_anew(node, "ends", 2, &ints(&value))?,
                 ("Tile", _) => self.set(node, "repeats", 1, &ints(&value))?,
                 // Nor where one is counted from.
-                ("Gather", _) if self.is_taken_open(&new_node.op, &input.name) => {}
+                ("Gather", _) if self.is_taken_open(&new_node.op, &read.name) => {}
                 ("Gather", _) => self.set(node, "indices", 1, &ints(&value))?,
                 (_, name) => {
                     node.attribute.retain(|a| a.name() != name);
@@ -139,8 +139,11 @@ impl<'a> Writer<'a> {
         }
         if matches!(new_node.op, Op::Conv(_)) {
             let open =
-                (2..input.shape.rank()).any(|axis| self.free_axes(&input.name).contains_key(&axis));
+                (2..input.shape.rank()).any(|axis| self.free_axes(&read.name).contains_key(&axis));
             enlarged(node, &new.get(new_node.inputs[1]).shape, open)?;
+        }
+        if matches!(new_node.op, Op::Resize(_)) {
+            self.resized(node, &old.get(old_node.inputs[0]).shape, &input.shape)?;
         }
         // What is at its default now is left out of the operator's own list.
         for (name, _) in earlier.iter() {
@@ -151,11 +154,43 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Whether a node has to be written otherwise than the document has it: its operator is another one, or
+    /// may state what goes through it.
+    pub(super) fn differs(&self, before: NodeId, after: NodeId) -> bool {
+        let (old, new) = (
+            self.imported.graph.at(before),
+            self.growth.graph().at(after),
+        );
+        old.op != new.op || matches!(new.op, Op::Resize(_))
+    }
+
+    /// States the channels that a resize keeps where the file states all sizes of its output.
+    fn resized(
+        &mut self,
+        node: &mut NodeProto,
+        was: &Shape,
+        input: &Shape,
+    ) -> Result<(), OnnxError> {
+        const SIZES: usize = 3;
+        let Some(mut sizes) = self.constant_input(node, SIZES)? else {
+            return Ok(());
+        };
+        let channels = |shape: &Shape| shape.get(1).and_then(Extent::fixed);
+        let (Some(before), Some(now)) = (channels(was), channels(input)) else {
+            return Ok(());
+        };
+        if before != now && sizes.len() == was.rank() && sizes[1] == before as i64 {
+            sizes[1] = now as i64;
+            self.set(node, "sizes", SIZES, &sizes)?;
+        }
+        Ok(())
+    }
+
     /// The axes of an output that have grown, of those that follow nothing that is left open, and their
     /// sizes now.
-    fn grown(&self, was: &Shape, output: &Value) -> Vec<(usize, i64)> {
-        let free = self.free_axes(&output.name);
-        let sizes = was.extents().iter().zip(output.shape.extents()).enumerate();
+    fn grown(&self, was: &Value, output: &Shape) -> Vec<(usize, i64)> {
+        let free = self.free_axes(&was.name);
+        let sizes = was.shape.extents().iter().zip(output.extents()).enumerate();
         sizes
             // What stays may be computed from what has grown.
             .filter(|(axis, (old, new))| {

@@ -51,9 +51,9 @@ pub(super) struct Builder<'a> {
     pub(super) foldable: usize,
     pub(super) opaque: Vec<Opaque>,
     pub(super) read_outside: BTreeSet<String>,
-    internal: BTreeSet<String>,
+    pub(super) internal: BTreeSet<String>,
     /// All names of the document.
-    taken: HashSet<&'a str>,
+    pub(super) taken: HashSet<&'a str>,
     /// Those of its outputs.
     results: HashSet<&'a str>,
     /// What is quantised, or made of it, and the shape if it is known.
@@ -400,15 +400,6 @@ impl<'a> Builder<'a> {
     pub(super) fn lone_initializer(&self, name: &str) -> Option<Vec<usize>> {
         let alone = self.readers.get(name) == Some(&1) && !self.values.contains_key(name);
         self.initializer_sizes(name).filter(|_| alone)
-    }
-
-    /// A name for a value that the document does not have, like the wanted one.
-    pub(super) fn internal_name(&mut self, wanted: &str) -> String {
-        let mut name = wanted.to_owned();
-        while self.taken.contains(name.as_str()) || self.internal.contains(&name) {
-            name.push('_');
-        }
-        name
     }
 
     /// Makes the parameter of an initialiser, turned as it is wanted.

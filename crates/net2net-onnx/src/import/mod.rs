@@ -12,10 +12,12 @@ mod gemm;
 mod island;
 mod known;
 mod moves;
+mod names;
 mod pads;
 mod prelu;
 mod quantized;
 mod recurrent;
+mod repeat;
 mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -218,17 +220,21 @@ impl Imported {
     pub const OTHER_LENGTHS: usize = 2 * shapes::OTHERS;
 
     /// The same document with other lengths of what it leaves open, where that is more than the
-    /// batch of this reading: what holds of a growth must hold there too. `which` chooses the lengths,
-    /// since not every model takes all, and is below [`Imported::OTHER_LENGTHS`].
+    /// batch of this reading, or the batch is computed with: what holds of a growth must hold there
+    /// too. `which` chooses the lengths, since not every model takes all, and is below
+    /// [`Imported::OTHER_LENGTHS`].
     pub fn at_other_lengths(
         &self,
         document: &Document,
         which: usize,
     ) -> Result<Option<Imported>, OnnxError> {
-        if !self.open && self.free_axes.is_empty() {
+        let counts_batch = self.counts_batch(document);
+        if !self.open && self.free_axes.is_empty() && !counts_batch {
             return Ok(None);
         }
         let batch = match self.reading.batch {
+            // What is computed from it is computed from one that there is.
+            Extent::Batch if counts_batch => Extent::Fixed(3),
             // Some models read one sample only.
             Extent::Fixed(samples) if which < shapes::OTHERS => Extent::Fixed(samples + 1),
             batch => batch,
@@ -238,14 +244,48 @@ impl Imported {
             lookups: self.reading.lookups,
             lengths: 1 + which % shapes::OTHERS,
         };
+        self.again(document, reading).map(Some)
+    }
+
+    /// This document read as another one was, from which it was grown.
+    pub fn read_as(&self, document: &Document, other: &Imported) -> Result<Imported, OnnxError> {
+        self.again(document, other.reading)
+    }
+
+    fn again(&self, document: &Document, reading: Reading) -> Result<Imported, OnnxError> {
         let other = builder::build(document, reading)?;
         // Such as positions beyond a table's end: what is made there is no longer known.
         match other.opaque.iter().find(|node| !self.leaves_out(node)) {
             Some(node) => Err(OnnxError::Graph {
                 why: format!("`{}` is not understood there: {}", node.node, node.why),
             }),
-            None => Ok(Some(other)),
+            None => Ok(other),
         }
+    }
+
+    /// Whether the graph has numbers that the model computes from the size of a free batch, which is none
+    /// that there is.
+    fn counts_batch(&self, document: &Document) -> bool {
+        let folded = |imported: &Imported| -> BTreeMap<String, Place> {
+            let all = imported.parameters.iter();
+            let folded = all.filter(|(_, stored)| matches!(stored.place, Place::Folded(..)));
+            folded
+                .map(|(name, stored)| (name.clone(), stored.place.clone()))
+                .collect()
+        };
+        let own = folded(self);
+        if self.reading.batch != Extent::Batch || own.is_empty() {
+            return false;
+        }
+        let reading = Reading {
+            batch: Extent::Fixed(2),
+            ..self.reading
+        };
+        let other = builder::build(document, reading).map(|other| folded(&other));
+        other.is_ok_and(|other| {
+            let mut own = own.iter();
+            own.any(|(name, place)| other.get(name).is_some_and(|other| other != place))
+        })
     }
 
     /// Whether a node is not understood in this reading either.

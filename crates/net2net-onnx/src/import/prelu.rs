@@ -5,6 +5,7 @@ use net2net_core::ops::{Attribute, Attributes};
 
 use super::adapt::{Name, Piece, Result, all, one};
 use super::builder::Builder;
+use super::repeat;
 use crate::proto::NodeProto;
 
 /// Slopes are `[C, 1, 1]`, or a single number for all channels.
@@ -59,7 +60,7 @@ fn without_ones<'a>(
     let [rectifier] = &mut pieces[..] else {
         return Ok(None);
     };
-    let made = builder.internal_name(&format!("{}.slope", node.output[0]));
+    let made = builder.internal_name_of(node, "slope");
     rectifier.inputs[1] = Name::Internal(made.clone());
     let mut attributes = Attributes::default();
     attributes.insert("sizes", Attribute::Ints(vec![channels as i64]));
@@ -88,31 +89,11 @@ fn shared<'a>(
     let Some(Extent::Fixed(channels)) = builder.shape(node, 0)?.get(1) else {
         return Err("its input has no channels".to_owned());
     };
-    let mut pieces = Vec::new();
-    let mut so_far = Name::Document(slope);
-    let mut internal = |op, name: &str, value: usize, suffix: &str, so_far| {
-        let made = builder.internal_name(&format!("{output}.{suffix}"));
-        let mut attributes = Attributes::default();
-        attributes.insert(name, Attribute::Ints(vec![value as i64]));
-        pieces.push(Piece {
-            op,
-            attributes,
-            inputs: vec![so_far],
-            outputs: vec![made.clone()],
-            internal: true,
-        });
-        Name::Internal(made)
-    };
-    if rank != 1 {
-        so_far = internal("Reshape", "sizes", 1, "slope", so_far);
-    }
-    if channels != 1 {
-        so_far = internal("Expand", "shape", channels, "slopes", so_far);
-    }
+    let (mut pieces, slopes) = repeat::pieces(builder, node, slope, rank, channels);
     pieces.push(Piece {
         op: "PRelu",
         attributes: Attributes::default(),
-        inputs: vec![Name::Document(input), so_far],
+        inputs: vec![Name::Document(input), slopes],
         outputs: vec![output.clone()],
         internal: false,
     });

@@ -315,7 +315,7 @@ fn sums_of_three_find_names_for_what_is_in_between() {
     assert_eq!(grown.spaces.len(), 1);
 }
 
-/// A shift for each sample, one number for all, and an input that is stored the other way round.
+/// One number as the shift of all outputs, and an input that is stored the other way round.
 #[test]
 fn linear_layers_of_every_form_grow() {
     for shift in [&[][..], &[1], &[1, 1]] {
@@ -386,4 +386,49 @@ fn transposed_convolutions_with_a_stated_output_grow() {
         let explicit = Imported::read(&explicit).unwrap();
         assert_eq!(window(&grown.imported.graph), window(&explicit.graph));
     }
+}
+
+/// The sizes of the output are all stated, the channels among them.
+#[test]
+fn a_resize_to_stated_sizes_grows() {
+    let model = Model::new(13)
+        .input("image", &[1, 3, 8, 8])
+        .conv("image", "conv1", 3, 6)
+        .relu("conv1", "relu1")
+        .ints("sizes", &[1, 6, 12, 12])
+        .node("Resize", &["relu1", "", "", "sizes"], &["large"], &[])
+        .head("large", 6);
+    let grown = grows(&model);
+    grown.has(&["conv1"]);
+    let tensors = &grown.new.graph.as_ref().unwrap().initializer;
+    let sizes = tensors.iter().find(|t| t.name() == "sizes").unwrap();
+    assert!(sizes.raw_data().chunks(8).any(|size| size[0] == 9));
+}
+
+/// What a document says of a weight is said of it as it is stored.
+#[test]
+fn a_turned_weight_is_stated_as_it_is_stored() {
+    let model = Model::new(13)
+        .input("x", &[OPEN, 5])
+        .weight("w", &[8, 5])
+        .stated("w", &[8, 5])
+        .node("Transpose", &["w"], &["w.t"], &[ints("perm", &[1, 0])])
+        .node("MatMul", &["x", "w.t"], &["a"], &[])
+        .relu("a", "r")
+        .gemm("r", "y", 8, 3)
+        .output("y");
+    let grown = grows(&model);
+    assert_eq!(grown.dims("w")[1], [12, 5]);
+    let stated = &grown.new.graph.as_ref().unwrap().value_info;
+    let stated = stated.iter().find(|info| info.name() == "w").unwrap();
+    let tensor = stated
+        .r#type
+        .as_ref()
+        .unwrap()
+        .tensor_type
+        .as_ref()
+        .unwrap();
+    let dims = &tensor.shape.as_ref().unwrap().dim;
+    let dims: Vec<Option<i64>> = dims.iter().map(|dim| dim.dim_value).collect();
+    assert_eq!(dims, [Some(12), Some(5)]);
 }

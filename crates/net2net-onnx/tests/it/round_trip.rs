@@ -168,7 +168,7 @@ fn same_at_other_lengths(
         if old.opaque.len() != imported.opaque.len() {
             continue;
         }
-        let new = read.at_other_lengths(again, which).unwrap().unwrap();
+        let new = read.read_as(again, &old).unwrap();
         let before: Weights<f64> = old.weights(document).unwrap();
         let after: Weights<f64> = new.weights(again).unwrap();
         let inputs = old.random_inputs(2, 13).unwrap();

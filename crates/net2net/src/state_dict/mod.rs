@@ -354,7 +354,11 @@ fn refuse_renamed(
             own.is_some_and(|own| !known.contains(own))
         });
         let size = value.shape.elements(1);
-        let renamed = |(_, entry): &(&String, &Entry)| count(&entry.shape) == size && size > 1;
+        // Both directions of a recurrent layer lie in one tensor.
+        let renamed = |(_, entry): &(&String, &Entry)| {
+            let own = count(&entry.shape);
+            own > 1 && (own == size || 2 * own == size)
+        };
         let mut renamed = unmatched.filter(renamed);
         if let Some((full, _)) = renamed.next() {
             bail!(
@@ -363,6 +367,43 @@ fn refuse_renamed(
                  do_constant_folding=False)",
                 dict.path.display()
             );
+        }
+    }
+    refuse_shared(model, growth, dict, suffix, known)
+}
+
+/// Refuses a file with a tensor that belongs to a layer that grows and is not in the model: exporters keep one of
+/// several tensors that are equal, such as the running statistics of layers that were never trained.
+fn refuse_shared(
+    model: &Model,
+    growth: &Growth,
+    dict: &Dict,
+    suffix: &str,
+    known: &BTreeSet<String>,
+) -> Result<()> {
+    for name in known {
+        let (Some((layer, _)), Some(id)) = (name.rsplit_once('.'), model.graph.lookup(name)) else {
+            continue;
+        };
+        let grows = growth.kept(name) != Some(name);
+        let sizes = model.graph.get(id).shape.at(1);
+        if !grows || sizes.len() != 1 {
+            continue;
+        }
+        for (full, entry) in &dict.tensors {
+            let own = full
+                .strip_suffix(suffix)
+                .filter(|own| !known.contains(*own));
+            let beside = own.and_then(|own| own.rsplit_once('.'));
+            if beside.is_some_and(|(other, _)| other == layer) && entry.shape == sizes {
+                bail!(
+                    "`{name}` grows, and `{full}` of {} is not in the model, though it belongs to the same \
+                     layer: exporters keep one of several tensors that are equal, such as the running \
+                     statistics of a network that was never trained. Export the trained module, with its \
+                     names kept",
+                    dict.path.display()
+                );
+            }
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use net2net_onnx::proto::{Dimension, GraphProto, TensorProto, ValueInfoProto};
+use net2net_onnx::proto::{AttributeProto, Dimension, GraphProto, TensorProto, ValueInfoProto};
 
 use super::growing::{done, fails, node, save, tensor, value};
 
@@ -79,4 +79,63 @@ fn growth_is_proved_at_other_lengths() {
     let there = &report["evidence_at_other_lengths"][0];
     assert_eq!(there["output"], "y");
     assert!(there["max_rel"].as_f64().unwrap() < 1e-6);
+}
+
+/// A network that divides by the number of its hidden units in all samples, or by that of its samples.
+fn write_counting(path: &Path, units: bool) {
+    let mut cast = node("Cast", &["count"], "divisor");
+    cast.attribute.push(AttributeProto {
+        name: Some("to".to_owned()),
+        r#type: Some(2),
+        i: Some(1),
+        ..AttributeProto::default()
+    });
+    let mut counting = match units {
+        true => vec![node("Size", &["r"], "count")],
+        false => vec![
+            node("Shape", &["r"], "shape"),
+            node("Gather", &["shape", "first"], "count"),
+        ],
+    };
+    counting.push(cast);
+    let layer = vec![
+        node("MatMul", &["x", "a.weight"], "a"),
+        node("Relu", &["a"], "r"),
+    ];
+    let rest = vec![
+        node("Div", &["r", "divisor"], "d"),
+        node("MatMul", &["d", "b.weight"], "y"),
+    ];
+    let graph = GraphProto {
+        name: Some("counts".to_owned()),
+        input: vec![value("x", Some(5))],
+        output: vec![value("y", None)],
+        initializer: vec![
+            tensor("a.weight", &[5, 8], 1),
+            tensor("b.weight", &[8, 3], 1),
+            whole("first", &[0]),
+        ],
+        node: layer.into_iter().chain(counting).chain(rest).collect(),
+        ..GraphProto::default()
+    };
+    save(path, graph);
+}
+
+/// The size of a batch is none that there is while models are read; what is computed from it is compared with a
+/// batch that there is.
+#[test]
+fn numbers_that_count_the_batch_are_not_stated() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_counting(&folder.join("units.onnx"), true);
+    write_counting(&folder.join("samples.onnx"), false);
+    fails(
+        folder,
+        "grow units.onnx --wider 2 -o bigger.onnx",
+        1,
+        &["would not be the same function"],
+    );
+    assert!(!folder.join("bigger.onnx").exists());
+    let said = done(folder, "grow samples.onnx --wider 2 -o bigger.onnx");
+    assert!(said.contains("x 3x5"), "{said}");
 }
