@@ -137,7 +137,8 @@ fn refuse_difference(evidence: &Evidence, file: &[OutputEvidence], rounding: f64
         Some(worst) if evidence.exact && (worst.max_rel > rounding || worst.max_rel.is_nan()) => {
             bail!(
                 "the grown model would not be the same function once written: output `{}` differs by \
-             {:.1e} relative; nothing was written",
+             {:.1e} relative; nothing was written. It computes with sizes that grow, in a way that the file cannot \
+             follow: grow a part of it (`--spaces`), or export it with fixed sizes and the batch alone open",
                 worst.output,
                 worst.max_rel
             )
