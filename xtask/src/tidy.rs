@@ -12,7 +12,7 @@ const LONGEST_FILE: usize = 600;
 /// The core's modules: a module may use those before it. The first group is one layer, since an
 /// operator's file holds all of its parts.
 const FOUNDATION: [&str; 5] = ["graph", "ops", "dims", "engine", "weights"];
-const PIPELINE: [&str; 6] = ["plan", "apply", "border", "verify", "io", "request"];
+const PIPELINE: [&str; 5] = ["plan", "apply", "verify", "io", "request"];
 
 /// Architectures that the core must not know by name.
 const MODEL_NAMES: [&str; 8] = [

@@ -19,8 +19,8 @@ pub trait Precision: Real {
     /// A batch normalisation with the rectifier that follows it.
     fn rectified_norm(norm: &BatchNorm, site: &Site<'_>) -> Box<dyn Kernel<Self>>;
 
-    /// A convolution with what follows it where nothing is learnt; see
-    /// [`Conv::finished_kernel`].
+    /// A convolution where nothing is learnt, with the batch normalisation (whose four parameters are
+    /// the last inputs) and the rectifier that follow it.
     fn finished_conv(
         conv: &Conv,
         norm: Option<&BatchNorm>,
