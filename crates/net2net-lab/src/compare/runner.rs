@@ -149,6 +149,8 @@ pub(super) struct Runner<'a> {
 pub(super) struct Trained {
     pub(super) graph: Graph,
     pub(super) weights: Weights<f32>,
+    /// Those at the end of its training, from which others learn; growth may start before its decay.
+    pub(super) finished: Weights<f32>,
     pub(super) optimizer: OptimizerState<f32>,
     /// The rate of its last step before that.
     pub(super) rate: f64,
@@ -342,6 +344,7 @@ impl Runner<'_> {
             MODEL_FILE
         };
         let checkpoint = Checkpoint::read(&directory.join(file))?;
+        let finished = Checkpoint::read(&directory.join(MODEL_FILE))?.weights;
         let own = self.spec.teacher.recipe.optimizer;
         // Moments of one optimizer mean nothing to another.
         let optimizer = match own.shares_state_with(&self.spec.student.recipe.optimizer) {
@@ -354,6 +357,7 @@ impl Runner<'_> {
             rate: rate.unwrap_or(self.spec.teacher.recipe.learning_rate),
             graph: checkpoint.graph,
             weights: checkpoint.weights,
+            finished,
             optimizer,
         }))
     }

@@ -75,6 +75,7 @@ impl Runner<'_> {
             let checkpoint = Checkpoint::read(&next.directory.join(MODEL_FILE))?;
             current = Trained {
                 graph: checkpoint.graph,
+                finished: checkpoint.weights.clone(),
                 weights: checkpoint.weights,
                 optimizer: checkpoint.optimizer,
                 rate: next.recipe.learning_rate,

@@ -147,7 +147,7 @@ impl Runner<'_> {
         first.graph = networks.student;
         first.lesson = Lesson::Hint {
             teacher: Model {
-                weights: restricted(&grown.teacher.weights, &networks.teacher),
+                weights: restricted(&grown.teacher.finished, &networks.teacher),
                 graph: networks.teacher,
             },
         };
@@ -196,7 +196,7 @@ fn distilled(teacher: &Trained, temperature: f64, weight: f64) -> Lesson {
     Lesson::Distilled {
         teacher: Model {
             graph: teacher.graph.clone(),
-            weights: teacher.weights.clone(),
+            weights: teacher.finished.clone(),
         },
         temperature,
         weight,
