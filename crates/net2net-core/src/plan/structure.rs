@@ -77,7 +77,6 @@ pub fn classes(
     size: usize,
     logit: f64,
 ) -> Result<Extend, Refusal> {
-    let name = &graph.get(output).name;
     let axes: &[usize] = match graph.get(output).shape.rank() {
         0 | 1 => &[0],
         2 => &[1],
@@ -85,33 +84,36 @@ pub fn classes(
         3 => &[2, 1],
         _ => &[1],
     };
-    let space = one_of(axes, |axis| {
-        let space = whole_axis(spaces, output, axis, name)?;
-        larger(graph, output, axis, size)?;
-        spaces.extensible(&space)?;
-        Ok(space)
-    })?;
     Ok(Extend {
-        space,
+        space: extensible_axis(graph, spaces, output, axes, size)?,
         size,
         seed: None,
         fill: logit,
     })
 }
 
-/// The first axis that can be had, or why the first one cannot.
-fn one_of(
+/// The space of the first of some axes that can be extended to `size`, or why the first one cannot.
+fn extensible_axis(
+    graph: &Graph,
+    spaces: &Spaces,
+    value: ValueId,
     axes: &[usize],
-    mut plan: impl FnMut(usize) -> Result<String, Refusal>,
+    size: usize,
 ) -> Result<String, Refusal> {
+    let name = &graph.get(value).name;
     let mut first = None;
     for axis in axes {
-        match plan(*axis) {
+        let planned = whole_axis(spaces, value, *axis, name).and_then(|space| {
+            larger(graph, value, *axis, size)?;
+            spaces.extensible(&space)?;
+            Ok(space)
+        });
+        match planned {
             Ok(space) => return Ok(space),
             Err(refusal) => first = first.or(Some(refusal)),
         }
     }
-    Err(first.unwrap_or_else(|| refuse("", "it has no axes")))
+    Err(first.unwrap_or_else(|| refuse(name, "it has no axes")))
 }
 
 /// Plans `size` features or channels of an input: its axis 1, or the last one of rank 3.
@@ -130,14 +132,8 @@ pub fn features(
         3 => &[1, 2],
         _ => &[1],
     };
-    let space = one_of(axes, |axis| {
-        let space = whole_axis(spaces, input, axis, name)?;
-        larger(graph, input, axis, size)?;
-        spaces.extensible(&space)?;
-        Ok(space)
-    })?;
     Ok(Extend {
-        space,
+        space: extensible_axis(graph, spaces, input, axes, size)?,
         size,
         seed: Some(seed),
         fill: 0.0,

@@ -34,23 +34,16 @@ pub(super) fn of_window<'a>(
     if input.len() != axes + 2 || strides.len() != axes || dilations.len() != axes {
         return Err("its kernel does not fit its input".to_owned());
     }
-    let (mut begins, mut ends) = (Vec::new(), Vec::new());
+    let mut totals = Vec::with_capacity(axes);
     for axis in 0..axes {
         let stride = strides[axis].max(1);
         let outputs = input[axis + 2].div_ceil(stride);
-        let reach = kernel[axis]
-            .saturating_sub(1)
-            .saturating_mul(dilations[axis])
-            .saturating_add(1);
+        let reach = reach(kernel[axis], dilations[axis]);
         let covered = (outputs - 1).saturating_mul(stride).saturating_add(reach);
         let total = covered.saturating_sub(input[axis + 2]);
-        let (less, more) = (total / 2, total - total / 2);
-        let upper = mode == "SAME_UPPER";
-        begins.push(if upper { less } else { more } as i64);
-        ends.push(if upper { more } else { less } as i64);
+        totals.push(total);
     }
-    begins.extend(ends);
-    attributes.insert("pads", Attribute::Ints(begins));
+    state(attributes, &totals, mode == "SAME_UPPER");
     Ok(())
 }
 
@@ -94,13 +87,10 @@ pub(super) fn of_transposed<'a>(
     {
         return Err("its kernel does not fit its input".to_owned());
     }
-    let (mut begins, mut ends) = (Vec::new(), Vec::new());
+    let mut totals = Vec::with_capacity(axes);
     for axis in 0..axes {
         let size = input[axis + 2];
-        let reach = kernel[axis]
-            .saturating_sub(1)
-            .saturating_mul(dilations[axis])
-            .saturating_add(1);
+        let reach = reach(kernel[axis], dilations[axis]);
         let whole = size.saturating_sub(1).saturating_mul(strides[axis]);
         let whole = whole.saturating_add(reach).saturating_add(added[axis]);
         let wanted = match &stated {
@@ -110,14 +100,28 @@ pub(super) fn of_transposed<'a>(
         let total = whole
             .checked_sub(wanted)
             .ok_or("its output is larger than what its filter reaches")?;
-        let (less, more) = (total / 2, total - total / 2);
-        let upper = mode == "SAME_UPPER";
-        begins.push(if upper { less } else { more } as i64);
-        ends.push(if upper { more } else { less } as i64);
+        totals.push(total);
     }
-    begins.extend(ends);
-    attributes.insert("pads", Attribute::Ints(begins));
+    state(attributes, &totals, mode == "SAME_UPPER");
     Ok(())
+}
+
+/// From the first tap of a kernel to the last one, both counted.
+fn reach(kernel: usize, dilation: usize) -> usize {
+    let steps = kernel.saturating_sub(1);
+    steps.saturating_mul(dilation).saturating_add(1)
+}
+
+/// States pads that are so many in all along each axis; where they are odd, the larger part stands at
+/// the end if `upper`, else at the beginning.
+fn state(attributes: &mut Attributes, totals: &[usize], upper: bool) {
+    let less = totals.iter().map(|total| (total / 2) as i64);
+    let more = totals.iter().map(|total| (total - total / 2) as i64);
+    let pads = match upper {
+        true => less.chain(more).collect(),
+        false => more.chain(less).collect(),
+    };
+    attributes.insert("pads", Attribute::Ints(pads));
 }
 
 /// A number for each spatial axis.
