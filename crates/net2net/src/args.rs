@@ -371,10 +371,10 @@ pub(crate) struct Wanted {
     #[arg(long, value_enum, default_value_t = MappingArg::Random)]
     pub(crate) mapping: MappingArg,
     /// How copies are told apart, so that training parts them
-    #[arg(long, value_enum, default_value_t = SymmetryArg::Uneven)]
+    #[arg(long, value_enum, default_value_t = SymmetryArg::ZeroSum)]
     pub(crate) symmetry: SymmetryArg,
     /// Strength of that: the spread of uneven shares, or the noise relative to the weights
-    /// [default: 0.5 for uneven, 0.01 for noise]
+    /// [default: 1 for zero-sum, 0.5 for uneven, 0.01 for incoming]
     #[arg(long, value_name = "X")]
     pub(crate) strength: Option<f64>,
     /// Seed of every random choice
@@ -394,12 +394,12 @@ pub(crate) enum MappingArg {
 /// How copies are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum SymmetryArg {
+    /// Equal shares and noise that sums to zero; exact
+    ZeroSum,
     /// Random shares of the original's weight; exact
     Uneven,
     /// Equal shares; exact, but copies stay equal unless training parts them
     Even,
-    /// Equal shares and noise that sums to zero; exact
-    ZeroSum,
     /// The paper's noise on the weights of the copies; not exact
     Incoming,
 }

@@ -422,7 +422,7 @@ fn asked(wanted: &Wanted, model: &Model, disk: Option<u64>) -> Result<Request> {
                 spread: wanted.strength.unwrap_or(0.5),
             },
             SymmetryArg::ZeroSum => Symmetry::ZeroSum {
-                std: wanted.strength.unwrap_or(0.01),
+                std: wanted.strength.unwrap_or(1.0),
             },
             SymmetryArg::Incoming => Symmetry::Incoming {
                 std: wanted.strength.unwrap_or(0.01),

@@ -9,6 +9,7 @@ mod copy;
 mod enlarge;
 mod insert;
 mod join;
+mod noise;
 mod pad;
 mod rewrite;
 mod source;
@@ -21,7 +22,8 @@ use net2net_kernels::Real;
 use thiserror::Error;
 
 pub(crate) use insert::Run;
-pub use rewrite::{Fresh, Lift, LiftNoise, Origin};
+pub use noise::LiftNoise;
+pub use rewrite::{Fresh, Lift, Origin};
 pub use source::{GrownSource, WideGrownSource};
 
 use crate::dims::Refusal;

@@ -1,11 +1,13 @@
 //! Where the numbers of a grown parameter come from.
 
 use net2net_kernels::Real;
+use net2net_kernels::slices::Number;
 
 use super::Copies;
+use super::noise::{LiftNoise, ZeroSum, mapped_rms};
 use super::take::take_all;
 use crate::dims::{AxisMap, Unit};
-use crate::plan::{Noise, NoiseKind};
+use crate::plan::NoiseKind;
 use crate::weights::{Tensor, normal, stream};
 
 /// The origin of one parameter of a grown graph.
@@ -61,17 +63,6 @@ pub struct Lift {
     pub scale: f64,
 }
 
-/// Noise on the copies of one space along an axis.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LiftNoise {
-    /// The axis.
-    pub axis: usize,
-    /// The noise.
-    pub noise: Noise,
-    /// The map of the axis if only that space grew: positions of one group are its copies.
-    pub map: AxisMap,
-}
-
 impl Fresh {
     /// The tensor of the given sizes.
     pub fn tensor<T: Real>(&self, sizes: &[usize], name: &str) -> Tensor<T> {
@@ -124,8 +115,12 @@ impl Lift {
     /// From one precision to another everything but the old numbers is of the new one.
     pub fn weight<S: Real, T: Real>(&self, old: &Tensor<S>, name: &str) -> Tensor<T> {
         let mut tensor = take_all(old, &self.axes);
-        for noise in &self.noise {
-            add_noise(&mut tensor, noise, name);
+        let rows = 0..tensor.shape().first().copied().unwrap_or(1);
+        for noise in self.zero_sum(old.data(), name, &tensor.shape().to_vec()) {
+            noise.add(rows.clone(), tensor.data_mut());
+        }
+        for noise in self.noise_of(NoiseKind::Incoming) {
+            noise.add_to_copies(&mut tensor, name);
         }
         if self.has_new() {
             self.make(&mut tensor, name);
@@ -141,9 +136,30 @@ impl Lift {
         self.axes.iter().any(new)
     }
 
-    /// Whether each row of a weight follows from the old numbers and the maps alone.
-    pub(super) fn is_plain(&self) -> bool {
-        self.noise.is_empty() && self.scale == 1.0 && !self.has_new()
+    fn noise_of(&self, kind: NoiseKind) -> impl Iterator<Item = &LiftNoise> {
+        self.noise.iter().filter(move |own| own.noise.kind == kind)
+    }
+
+    /// The noise that sums to zero, for the grown tensor of some sizes.
+    pub(super) fn zero_sum<S: Number>(
+        &self,
+        old: &[S],
+        name: &str,
+        sizes: &[usize],
+    ) -> Vec<ZeroSum> {
+        let mut noises = self.noise_of(NoiseKind::ZeroSum).peekable();
+        let rms = match noises.peek() {
+            Some(_) => mapped_rms(old, &self.axes),
+            None => 0.0,
+        };
+        let ready = |noise| ZeroSum::new(noise, name, sizes, rms);
+        noises.map(ready).collect()
+    }
+
+    /// Whether each row of a weight follows from the old numbers, the maps and the row's place.
+    pub(super) fn has_rows(&self) -> bool {
+        let sums = self.noise_of(NoiseKind::Incoming).next().is_none();
+        sums && self.scale == 1.0 && !self.has_new()
     }
 
     /// Writes what makes new units, and zeros for what reads them.
@@ -223,35 +239,6 @@ impl Lift {
     }
 }
 
-/// Adds noise in units of the tensor's root mean square.
-///
-/// Zero-sum noise is drawn for all copies and its mean over each group of copies removed;
-/// incoming noise goes on added copies only, so that the originals stay as they are.
-fn add_noise<T: Real>(tensor: &mut Tensor<T>, noise: &LiftNoise, name: &str) {
-    let LiftNoise { axis, noise, map } = noise;
-    let scale = noise.std * tensor.rms();
-    let mut random = stream(noise.seed, &format!("noise {name} {axis}"));
-    let shape = tensor.shape().to_vec();
-    let inner: usize = shape[axis + 1..].iter().product();
-    let groups = map.group.iter().max().map_or(0, |g| *g as usize + 1);
-    for block in tensor.data_mut().chunks_exact_mut(shape[*axis] * inner) {
-        let mut drawn: Vec<f64> = block.iter().map(|_| scale * normal(&mut random)).collect();
-        match noise.kind {
-            NoiseKind::ZeroSum => remove_group_means(&mut drawn, &map.group, groups, inner),
-            NoiseKind::Incoming => {
-                for (row, original) in drawn.chunks_exact_mut(inner).zip(&map.original) {
-                    if *original {
-                        row.fill(0.0);
-                    }
-                }
-            }
-        }
-        for (x, add) in block.iter_mut().zip(drawn) {
-            *x += T::from_f64(add);
-        }
-    }
-}
-
 /// Writes the mean of the old slices along an axis to the new ones.
 fn fill_with_means<T: Real>(tensor: &mut Tensor<T>, axis: usize, map: &AxisMap) {
     let shape = tensor.shape().to_vec();
@@ -276,25 +263,6 @@ fn scaled<T: Real>(mut tensor: Tensor<T>, factor: f64) -> Tensor<T> {
         tensor.data_mut().iter_mut().for_each(|x| *x *= factor);
     }
     tensor
-}
-
-/// Makes the sum over each group's rows zero; a row alone in its group gets no noise.
-fn remove_group_means(drawn: &mut [f64], group: &[u32], groups: usize, inner: usize) {
-    let mut sums = vec![0.0; groups * inner];
-    let mut counts = vec![0usize; groups];
-    for (row, group) in drawn.chunks_exact(inner).zip(group) {
-        let group = *group as usize;
-        counts[group] += 1;
-        for (sum, x) in sums[group * inner..][..inner].iter_mut().zip(row) {
-            *sum += x;
-        }
-    }
-    for (row, group) in drawn.chunks_exact_mut(inner).zip(group) {
-        let group = *group as usize;
-        for (x, sum) in row.iter_mut().zip(&sums[group * inner..][..inner]) {
-            *x -= sum / counts[group] as f64;
-        }
-    }
 }
 
 /// Copies slices along one axis, each times its factor.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use net2net_kernels::Real;
 use net2net_kernels::streamed::RowSource;
 
+use super::noise::ZeroSum;
 use super::take::Take;
 use super::{Growth, Lift, Origin, moment_power};
 use crate::engine::Moment;
@@ -58,16 +59,16 @@ impl Growth {
         Ok(tensor)
     }
 
-    /// The old parameter that a grown one comes from, and the maps that it went through in order;
-    /// `None` if it is new.
-    fn traced<'n, 'g: 'n>(&'g self, name: &'n str) -> Option<(&'n str, Vec<&'g Lift>)> {
+    /// The old parameter that a grown one comes from, and the maps that it went through in order, each
+    /// with its name then; `None` if it is new.
+    fn traced<'n, 'g: 'n>(&'g self, name: &'n str) -> Option<(&'n str, Vec<(&'n str, &'g Lift)>)> {
         let mut now = name;
         let mut lifts = Vec::new();
         for stage in self.stages.iter().rev() {
             match stage.origins.get(now) {
                 Some(Origin::Copied(of)) => now = of,
                 Some(Origin::Fresh(_)) => return None,
-                Some(Origin::Lifted(lift)) => lifts.push(lift),
+                Some(Origin::Lifted(lift)) => lifts.push((now, lift)),
                 Some(Origin::Kept) | None => {}
             }
         }
@@ -102,9 +103,9 @@ impl Growth {
         let Some((of, lifts)) = self.traced(name) else {
             return Ok(None);
         };
-        let axes = match lifts[..] {
+        let lift = match lifts[..] {
             [] => None,
-            [lift] if lift.is_plain() => Some(&lift.axes),
+            [(then, lift)] if lift.has_rows() => Some((then, lift)),
             _ => return Ok(None),
         };
         let Some(words) = words(of)? else {
@@ -115,24 +116,30 @@ impl Growth {
             // Whoever asks for the tensor is told what is wrong.
             return Ok(None);
         }
-        let Some(axes) = axes else {
+        let Some((then, lift)) = lift else {
             return Ok(Some(words.into_rows()));
         };
-        let take = Take::new(words.shape(), axes);
+        let take = Take::new(words.shape(), &lift.axes);
         let shape = take.shape().to_vec();
-        Ok(Some(Rows::new(shape, Box::new(Taken { take, words }))))
+        let noise = lift.zero_sum(words.all(), then, &shape);
+        let source = Taken { take, noise, words };
+        Ok(Some(Rows::new(shape, Box::new(source))))
     }
 }
 
 /// Rows made from where the old numbers lie.
 struct Taken<'a, T> {
     take: Take<'a, T>,
+    noise: Vec<ZeroSum>,
     words: Words<'a>,
 }
 
 impl<T: Real> RowSource<T> for Taken<'_, T> {
     fn read(&self, rows: Range<usize>, to: &mut [T]) {
-        self.take.fill(self.words.all(), rows, to);
+        self.take.fill(self.words.all(), rows.clone(), to);
+        for noise in &self.noise {
+            noise.add(rows.clone(), to);
+        }
     }
 }
 
@@ -184,9 +191,10 @@ impl Source<f64> for WideGrownSource<'_> {
             && let [first, others @ ..] = &lifts[..]
         {
             let old = self.growth.old_tensor(self.old, of)?;
-            let mut tensor: Tensor<f64> = first.weight(&old, name);
-            for lift in others {
-                tensor = lift.weight(&tensor, name);
+            let (then, first) = first;
+            let mut tensor: Tensor<f64> = first.weight(&old, then);
+            for (then, lift) in others {
+                tensor = lift.weight(&tensor, then);
             }
             return Ok(Cow::Owned(tensor));
         }

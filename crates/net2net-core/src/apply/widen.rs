@@ -163,6 +163,13 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
             step.space
         )));
     }
+    let zero_sum = step.noise.filter(|noise| noise.kind == NoiseKind::ZeroSum);
+    if zero_sum.is_some() && step.shares.contains(&0.0) {
+        return Err(invalid(format!(
+            "a copy in `{}` has a share of zero, where noise that sums to zero has no place",
+            step.space
+        )));
+    }
     if step.noise.is_some_and(|noise| !noise.std.is_finite()) {
         return Err(invalid(format!(
             "the noise of `{}` is not finite",

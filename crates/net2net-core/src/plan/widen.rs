@@ -7,7 +7,7 @@ use super::{MAX_UNITS, Noise, NoiseKind, Widen};
 use crate::dims::{Refusal, Spaces};
 use crate::weights::stream;
 
-/// How far shares are drawn from each other, unless said otherwise.
+/// How far shares are drawn from each other where noise has no place.
 const DEFAULT_SPREAD: f64 = 0.5;
 
 /// Which old unit each new one copies.
@@ -32,9 +32,12 @@ pub enum Symmetry {
         /// Shares are drawn from 1 ± spread before they are made to sum to 1; 0..1.
         spread: f64,
     },
-    /// Equal shares and noise that sums to zero over the copies: exact.
+    /// Equal shares and noise that sums to zero over the copies: exact. At 1 what reads twice as many
+    /// units is about as large as before, and as in a fresh network of that width: a random one of
+    /// those that compute the same. So copies differ at once in all that reads them and in all that
+    /// makes them, and a normalisation behind them does not make steps larger than they were.
     ZeroSum {
-        /// Relative to the root mean square of the reading parameter.
+        /// Relative to the root mean square of the reading parameter, as it is with equal shares.
         std: f64,
     },
     /// Equal shares and noise on the producing weights, as in the paper: not exact.
@@ -46,9 +49,7 @@ pub enum Symmetry {
 
 impl Default for Symmetry {
     fn default() -> Self {
-        Symmetry::Uneven {
-            spread: DEFAULT_SPREAD,
-        }
+        Symmetry::ZeroSum { std: 1.0 }
     }
 }
 

@@ -237,8 +237,9 @@ impl EvolveSpec {
             "`replay` must be 0 or more",
         )?;
         require(
-            self.data.mixture.is_none() && self.data.train.is_none(),
-            "`data` takes no `mixture` and no `train` here: what is trained on arrives",
+            self.data.mixture.is_none()
+                && (self.data.train.is_none() || matches!(self.arrival, Arrival::Slices { .. })),
+            "`data` takes no `mixture` here, and `train` only where slices arrive: what is trained on arrives",
         )?;
         self.check_arrival()?;
         let promotion = &self.promotion;
