@@ -3,6 +3,9 @@
 use crate::Real;
 use crate::lanes::vectorized;
 
+/// Sums that are kept side by side.
+const LANES: usize = 8;
+
 /// A single float as files have it: little-endian bytes at any address.
 pub type Word = [u8; 4];
 
@@ -92,6 +95,57 @@ pub fn gather<S: Number, T: Real>(from: &[S], at: &[u32], factors: &[T], own: &[
     }
 }
 
+/// The sum of squares, in f64.
+pub fn sum_of_squares<S: Number>(x: &[S]) -> f64 {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; LANES];
+            let blocks = x.chunks_exact(LANES);
+            let mut last: f64 = 0.0;
+            for x in blocks.remainder() {
+                let x: f64 = x.value();
+                last += x * x;
+            }
+            for block in blocks {
+                for (sum, x) in sums.iter_mut().zip(block) {
+                    let x: f64 = x.value();
+                    *sum += x * x;
+                }
+            }
+            sums.iter().sum::<f64>() + last
+        },
+    )
+}
+
+/// The sum of squares, each times a weight of its own, in f64.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn weighted_sum_of_squares<S: Number>(x: &[S], weights: &[f64]) -> f64 {
+    assert_eq!(x.len(), weights.len());
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; LANES];
+            let blocks = x.chunks_exact(LANES).zip(weights.chunks_exact(LANES));
+            for (block, weights) in blocks {
+                for ((sum, x), weight) in sums.iter_mut().zip(block).zip(weights) {
+                    let x: f64 = x.value();
+                    *sum += x * x * weight;
+                }
+            }
+            let whole = x.len() / LANES * LANES;
+            let mut last: f64 = 0.0;
+            for (x, weight) in x[whole..].iter().zip(&weights[whole..]) {
+                let x: f64 = x.value();
+                last += x * x * weight;
+            }
+            sums.iter().sum::<f64>() + last
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +175,22 @@ mod tests {
             assert_eq!(to, naive(&from, &factors, Some(&own)));
             gather(&words, &at, &factors, &own, &mut to);
             assert_eq!(to, naive(&moved, &factors, Some(&own)));
+        }
+    }
+
+    #[test]
+    fn squares_are_summed() {
+        let from: Vec<f32> = random(1, 100).iter().map(|x| *x as f32).collect();
+        let words: Vec<Word> = from.iter().map(|x| x.to_le_bytes()).collect();
+        let weights = random(2, 100);
+        for count in [0, 5, 8, 100] {
+            let square = |x: &f32| f64::from(*x).powi(2);
+            let plain: f64 = from[..count].iter().map(square).sum();
+            let pairs = from.iter().zip(&weights).take(count);
+            let weighted: f64 = pairs.map(|(x, weight)| square(x) * weight).sum();
+            assert!((sum_of_squares(&words[..count]) - plain).abs() < 1e-12);
+            let found = weighted_sum_of_squares(&words[..count], &weights[..count]);
+            assert!((found - weighted).abs() < 1e-12);
         }
     }
 

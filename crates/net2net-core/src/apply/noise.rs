@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use net2net_kernels::Real;
-use net2net_kernels::slices::Number;
+use net2net_kernels::slices::{Number, sum_of_squares, weighted_sum_of_squares};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
@@ -55,16 +55,17 @@ impl LiftNoise {
 
 /// Noise that sums to zero over the copies of each unit, ready to be added to any rows of one tensor.
 ///
-/// What is zero stays zero: what was pruned, and units that are zero to the last bit because nothing
-/// makes them.
+/// Each number has a draw; a copy gets its own less that of the next copy of the same unit, so that
+/// all copies together get nothing. What is zero stays zero: what was pruned, and units that are zero
+/// to the last bit because nothing makes them.
 pub(super) struct ZeroSum {
     random: ChaCha8Rng,
-    scale: f64,
-    axis: usize,
-    /// Units that have several copies: where these are.
-    groups: Vec<Vec<usize>>,
-    /// All of those places.
-    places: usize,
+    /// Where the slices come from, if the axis is the first.
+    slices: Option<Slices>,
+    /// Units that have several copies.
+    groups: Vec<Group>,
+    /// Copies in all groups.
+    copies: usize,
     /// The length of the axis, and the numbers in one slice of it.
     length: usize,
     inner: usize,
@@ -72,94 +73,155 @@ pub(super) struct ZeroSum {
     blocks: usize,
 }
 
+/// The copies of one unit.
+struct Group {
+    places: Vec<usize>,
+    /// The number of its first copy among those of all groups.
+    first: usize,
+    /// What draws are multiplied by.
+    scale: f64,
+}
+
 impl ZeroSum {
-    /// That of a lift for the grown tensor of some name and sizes, whose root mean square is `rms`
-    /// without noise.
-    pub(super) fn new(noise: &LiftNoise, name: &str, sizes: &[usize], rms: f64) -> ZeroSum {
+    /// That of a lift with these maps, for the grown tensor of some sizes, whose root mean square is
+    /// `rms` without noise. `name` tells it from all others of the plan.
+    pub(super) fn new(
+        noise: &LiftNoise,
+        name: &str,
+        axes: &[AxisMap],
+        sizes: &[usize],
+        rms: f64,
+    ) -> ZeroSum {
         let axis = noise.axis;
         let count = noise.map.group.iter().max().map_or(0, |g| *g as usize + 1);
-        let mut groups = vec![Vec::new(); count];
+        let mut places = vec![Vec::new(); count];
         for (place, group) in noise.map.group.iter().enumerate() {
-            groups[*group as usize].push(place);
+            places[*group as usize].push(place);
         }
-        groups.retain(|group: &Vec<usize>| group.len() > 1);
+        places.retain(|group: &Vec<usize>| group.len() > 1);
+        let mut copies = 0;
+        let groups = places.into_iter().map(|places| {
+            let (first, r) = (copies, places.len() as f64);
+            copies += places.len();
+            // As strong as independent draws are when their mean is taken away.
+            let scale = noise.noise.std * rms * ((r - 1.0) / (2.0 * r)).sqrt();
+            Group {
+                places,
+                first,
+                scale,
+            }
+        });
         ZeroSum {
+            groups: groups.collect(),
             random: noise.random(name),
-            scale: noise.noise.std * rms,
-            axis,
-            places: groups.iter().map(Vec::len).sum(),
-            groups,
+            slices: (axis == 0).then(|| Slices::new(axes)),
+            copies,
             length: sizes[axis],
             inner: sizes[axis + 1..].iter().product(),
             blocks: sizes.get(1..axis).map_or(1, |outer| outer.iter().product()),
         }
     }
 
-    /// Adds it to some rows (slices along the first axis).
-    pub(super) fn add<T: Real>(&self, rows: Range<usize>, to: &mut [T]) {
+    /// Adds it to some rows (slices along the first axis) that were taken from `old`.
+    pub(super) fn add<S: Number, T: Real>(&self, old: &[S], rows: Range<usize>, to: &mut [T]) {
         let mut random = self.random.clone();
-        match self.axis {
-            0 => self.add_to_slices(&mut random, rows, to),
-            _ => {
-                let blocks = rows.start * self.blocks..rows.end * self.blocks;
-                let width = (self.length * self.inner).max(1);
-                let mut drawn = vec![0.0; self.places * self.inner];
-                for (block, to) in blocks.zip(to.chunks_exact_mut(width)) {
-                    draw(&mut random, block * drawn.len(), &mut drawn);
-                    self.add_to_block(&drawn, to);
-                }
-            }
+        if let Some(slices) = &self.slices {
+            return self.add_to_slices(&mut random, old, slices, rows, to);
+        }
+        let blocks = rows.start * self.blocks..rows.end * self.blocks;
+        let width = (self.length * self.inner).max(1);
+        let mut drawn = vec![0.0; self.copies * self.inner];
+        for (block, to) in blocks.zip(to.chunks_exact_mut(width)) {
+            draw(&mut random, block * drawn.len(), &mut drawn);
+            self.add_to_block(&drawn, to);
         }
     }
 
     /// To the axis as a whole.
     fn add_to_block<T: Real>(&self, drawn: &[f64], to: &mut [T]) {
-        let mut first = 0;
         for group in &self.groups {
-            let drawn = &drawn[first * self.inner..][..group.len() * self.inner];
-            first += group.len();
+            let drawn = &drawn[group.first * self.inner..][..group.places.len() * self.inner];
             for at in 0..self.inner {
-                if group
-                    .iter()
-                    .all(|place| to[place * self.inner + at] == T::zero())
-                {
+                let mut places = group.places.iter().map(|place| place * self.inner + at);
+                if places.all(|place| to[place] == T::zero()) {
                     continue;
                 }
-                let each = || (0..group.len()).map(|copy| drawn[copy * self.inner + at]);
-                let mean = each().sum::<f64>() / group.len() as f64;
-                for (place, one) in group.iter().zip(each()) {
-                    to[place * self.inner + at] += T::from_f64(self.scale * (one - mean));
+                for (copy, place) in group.places.iter().enumerate() {
+                    let next = group.next(copy);
+                    let noise = drawn[copy * self.inner + at] - drawn[next * self.inner + at];
+                    to[place * self.inner + at] += T::from_f64(group.scale * noise);
                 }
             }
         }
     }
 
-    /// To some slices of the axis, which is the first.
-    fn add_to_slices<T: Real>(&self, random: &mut ChaCha8Rng, slices: Range<usize>, to: &mut [T]) {
-        let mut drawn = vec![0.0; self.inner];
-        let mut sum = vec![0.0; self.inner];
-        let mut first = 0;
+    /// To some slices of the axis, which is the first. The other copies are not at hand: whether they
+    /// are zero is seen in what they are all taken from.
+    fn add_to_slices<S: Number, T: Real>(
+        &self,
+        random: &mut ChaCha8Rng,
+        old: &[S],
+        slices: &Slices,
+        rows: Range<usize>,
+        to: &mut [T],
+    ) {
+        let mut own = vec![0.0; self.inner];
+        let mut next = vec![0.0; self.inner];
         for group in &self.groups {
-            for (copy, place) in group.iter().enumerate() {
-                if !slices.contains(place) {
+            for (copy, place) in group.places.iter().enumerate() {
+                if !rows.contains(place) {
                     continue;
                 }
-                let to = &mut to[(place - slices.start) * self.inner..][..self.inner];
-                sum.fill(0.0);
-                for other in 0..group.len() {
-                    draw(random, (first + other) * self.inner, &mut drawn);
-                    sum.iter_mut().zip(&drawn).for_each(|(sum, x)| *sum += x);
-                }
-                draw(random, (first + copy) * self.inner, &mut drawn);
-                // No copy has a share of zero, so all of them are zero or none.
-                for ((x, one), sum) in to.iter_mut().zip(&drawn).zip(&sum) {
-                    if *x != T::zero() {
-                        *x += T::from_f64(self.scale * (one - sum / group.len() as f64));
+                draw(random, (group.first + copy) * self.inner, &mut own);
+                let after = group.first + group.next(copy);
+                draw(random, after * self.inner, &mut next);
+                let from = slices.old(old, *place);
+                let to = &mut to[(place - rows.start) * self.inner..][..self.inner];
+                let draws = own.iter().zip(&next);
+                for ((x, at), (own, next)) in to.iter_mut().zip(&slices.inner).zip(draws) {
+                    if from[*at as usize].value::<f64>() != 0.0 {
+                        *x += T::from_f64(group.scale * (own - next));
                     }
                 }
             }
-            first += group.len();
         }
+    }
+}
+
+impl Group {
+    fn next(&self, copy: usize) -> usize {
+        (copy + 1) % self.places.len()
+    }
+}
+
+/// Where the slices along a first axis are taken from.
+struct Slices {
+    /// The old slice that each new one copies.
+    first: Vec<u32>,
+    /// The old number within a slice that each new one copies.
+    inner: Vec<u32>,
+    /// Numbers in an old slice.
+    width: usize,
+}
+
+impl Slices {
+    fn new(axes: &[AxisMap]) -> Slices {
+        let inner = axes[1..].iter().fold(vec![0], |all: Vec<u32>, map| {
+            let within = |at: &u32| {
+                let base = at * map.old as u32;
+                map.source.iter().map(move |source| base + source)
+            };
+            all.iter().flat_map(within).collect()
+        });
+        Slices {
+            first: axes[0].source.clone(),
+            inner,
+            width: axes[1..].iter().map(|map| map.old).product(),
+        }
+    }
+
+    fn old<'a, S>(&self, numbers: &'a [S], place: usize) -> &'a [S] {
+        &numbers[self.first[place] as usize * self.width..][..self.width]
     }
 }
 
@@ -171,18 +233,39 @@ fn draw(random: &mut ChaCha8Rng, from: usize, to: &mut [f64]) {
     }
 }
 
-/// The root mean square of a tensor after maps of its axes, from the numbers before.
+/// The root mean square of a tensor after maps of its axes, from the numbers before; 0 if it is not
+/// finite.
 pub(super) fn mapped_rms<S: Number>(old: &[S], axes: &[AxisMap]) -> f64 {
-    let mut weights = axes.iter().map(squares);
-    let first = weights.next().unwrap_or_else(|| vec![1.0]);
-    let row = weights.fold(vec![1.0], |all, axis| {
-        let each = all.iter().flat_map(|a| axis.iter().map(move |b| a * b));
-        each.collect()
+    let last = axes.iter().rposition(|map| !map.is_identity());
+    let (outer, behind) = axes.split_at(last.unwrap_or(0));
+    let inner: usize = behind.iter().skip(1).map(|map| map.old).product();
+    let weights = behind.first().map_or_else(|| vec![1.0], squares);
+    let outer: Vec<Vec<f64>> = outer.iter().map(squares).collect();
+    let lines = old.chunks_exact((weights.len() * inner).max(1));
+    let each = lines.enumerate().map(|(line, x)| {
+        let sum = match inner {
+            1 => weighted_sum_of_squares(x, &weights),
+            _ => {
+                let slices = x.chunks_exact(inner.max(1)).zip(&weights);
+                slices.map(|(x, weight)| weight * sum_of_squares(x)).sum()
+            }
+        };
+        sum * weight_of(line, &outer)
     });
-    let rows = old.chunks_exact(row.len().max(1)).zip(first);
-    let sum: f64 = rows.map(|(x, weight)| weight * weighted(x, &row)).sum();
+    let sum: f64 = each.sum();
     let numbers: usize = axes.iter().map(|map| map.source.len()).product();
-    (sum / numbers.max(1) as f64).sqrt()
+    let rms = (sum / numbers.max(1) as f64).sqrt();
+    if rms.is_finite() { rms } else { 0.0 }
+}
+
+/// The product of the weights of a line's positions on the axes before its own.
+fn weight_of(mut line: usize, outer: &[Vec<f64>]) -> f64 {
+    let mut weight = 1.0;
+    for axis in outer.iter().rev() {
+        weight *= axis[line % axis.len()];
+        line /= axis.len();
+    }
+    weight
 }
 
 /// For each old position, the sum of the squares of the factors of its copies.
@@ -192,17 +275,4 @@ fn squares(map: &AxisMap) -> Vec<f64> {
         squares[*source as usize] += factor * factor;
     }
     squares
-}
-
-/// The sum of squares, each times a weight.
-fn weighted<S: Number>(x: &[S], weights: &[f64]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0; LANES];
-    for (x, weights) in x.chunks(LANES).zip(weights.chunks(LANES)) {
-        for ((sum, x), weight) in sums.iter_mut().zip(x).zip(weights) {
-            let x: f64 = x.value();
-            *sum += x * x * weight;
-        }
-    }
-    sums.iter().sum()
 }

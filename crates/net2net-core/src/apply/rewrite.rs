@@ -115,9 +115,11 @@ impl Lift {
     /// From one precision to another everything but the old numbers is of the new one.
     pub fn weight<S: Real, T: Real>(&self, old: &Tensor<S>, name: &str) -> Tensor<T> {
         let mut tensor = take_all(old, &self.axes);
-        let rows = 0..tensor.shape().first().copied().unwrap_or(1);
-        for noise in self.zero_sum(old.data(), name, &tensor.shape().to_vec()) {
-            noise.add(rows.clone(), tensor.data_mut());
+        let sizes = tensor.shape().to_vec();
+        let noises = self.zero_sum(old.data(), name, &sizes);
+        let rows = 0..sizes.first().copied().unwrap_or(1);
+        for noise in noises {
+            noise.add(old.data(), rows.clone(), tensor.data_mut());
         }
         for noise in self.noise_of(NoiseKind::Incoming) {
             noise.add_to_copies(&mut tensor, name);
@@ -147,12 +149,15 @@ impl Lift {
         name: &str,
         sizes: &[usize],
     ) -> Vec<ZeroSum> {
-        let mut noises = self.noise_of(NoiseKind::ZeroSum).peekable();
+        let mut noises = self.noise_of(NoiseKind::ZeroSum).enumerate().peekable();
         let rms = match noises.peek() {
             Some(_) => mapped_rms(old, &self.axes),
             None => 0.0,
         };
-        let ready = |noise| ZeroSum::new(noise, name, sizes, rms);
+        let ready = |(index, noise)| {
+            let name = format!("{name} {index}");
+            ZeroSum::new(noise, &name, &self.axes, sizes, rms)
+        };
         noises.map(ready).collect()
     }
 

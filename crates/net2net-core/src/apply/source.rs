@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use net2net_kernels::Real;
 use net2net_kernels::streamed::RowSource;
@@ -121,8 +122,13 @@ impl Growth {
         };
         let take = Take::new(words.shape(), &lift.axes);
         let shape = take.shape().to_vec();
-        let noise = lift.zero_sum(words.all(), then, &shape);
-        let source = Taken { take, noise, words };
+        let source = Taken {
+            take,
+            lift,
+            name: then.to_owned(),
+            noise: OnceLock::new(),
+            words,
+        };
         Ok(Some(Rows::new(shape, Box::new(source))))
     }
 }
@@ -130,15 +136,21 @@ impl Growth {
 /// Rows made from where the old numbers lie.
 struct Taken<'a, T> {
     take: Take<'a, T>,
-    noise: Vec<ZeroSum>,
+    lift: &'a Lift,
+    name: String,
+    /// Made when the first rows are: how strong it is depends on all of the old numbers.
+    noise: OnceLock<Vec<ZeroSum>>,
     words: Words<'a>,
 }
 
 impl<T: Real> RowSource<T> for Taken<'_, T> {
     fn read(&self, rows: Range<usize>, to: &mut [T]) {
-        self.take.fill(self.words.all(), rows.clone(), to);
-        for noise in &self.noise {
-            noise.add(rows.clone(), to);
+        let old = self.words.all();
+        self.take.fill(old, rows.clone(), to);
+        let make = || self.lift.zero_sum(old, &self.name, self.take.shape());
+        let noises = self.noise.get_or_init(make);
+        for noise in noises {
+            noise.add(old, rows.clone(), to);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{ApplyError, Fresh, Lift, LiftNoise, Origin, Stage};
 use crate::dims::{AtomId, AxisMap, AxisRole, Grown, LeafMap, Spaces};
 use crate::graph::{Extent, Graph, NodeId, Shape, Source, ValueId};
 use crate::ops::{Op, Role};
-use crate::plan::{Extend, NoiseKind, Step, Widen, check_sizes};
+use crate::plan::{Extend, MAX_NOISE, NoiseKind, Step, Widen, check_sizes};
 
 /// Shares of one unit's copies may differ from 1 by this much, for the rounding of a division.
 const SHARE_TOLERANCE: f64 = 1e-12;
@@ -163,16 +163,10 @@ fn check(spaces: &Spaces, step: &Widen, number: usize) -> Result<AtomId, ApplyEr
             step.space
         )));
     }
-    let zero_sum = step.noise.filter(|noise| noise.kind == NoiseKind::ZeroSum);
-    if zero_sum.is_some() && step.shares.contains(&0.0) {
+    let strength = step.noise.map_or(0.0, |noise| noise.std);
+    if !(0.0..=MAX_NOISE).contains(&strength) {
         return Err(invalid(format!(
-            "a copy in `{}` has a share of zero, where noise that sums to zero has no place",
-            step.space
-        )));
-    }
-    if step.noise.is_some_and(|noise| !noise.std.is_finite()) {
-        return Err(invalid(format!(
-            "the noise of `{}` is not finite",
+            "the noise of `{}` is {strength} times the weights, and it must be in 0..={MAX_NOISE}",
             step.space
         )));
     }

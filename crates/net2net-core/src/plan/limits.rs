@@ -8,6 +8,9 @@ use crate::graph::{Graph, MAX_ELEMENTS, ValueId};
 /// The most units of a space that grows, and of an axis of a parameter that it is a part of.
 pub const MAX_UNITS: usize = 1 << 24;
 
+/// The strongest noise on copies, in units of the weights.
+pub const MAX_NOISE: f64 = 100.0;
+
 /// The most parameters of a grown network: as f32 they are 1 TiB.
 pub const MAX_PARAMETERS: u64 = 1 << 38;
 

@@ -24,7 +24,7 @@ pub use block::{Block, blocks, copy_block};
 pub(crate) use deepen::{Deeper, beside, deeper, measured};
 pub use deepen::{branch, deepen, deepenable, is_rectified, measure, toppable};
 pub use layer::{Insert, Layer, UndoneNorm};
-pub use limits::{MAX_MAPPED, MAX_PARAMETERS, MAX_UNITS, Room, check_room, check_sizes};
+pub use limits::{MAX_MAPPED, MAX_NOISE, MAX_PARAMETERS, MAX_UNITS, Room, check_room, check_sizes};
 pub(crate) use pad::paddable;
 pub use pad::{Fill, Pad, fill, pad};
 pub(crate) use padding::{Padded, Padding, Slices};

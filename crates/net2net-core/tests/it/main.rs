@@ -10,6 +10,7 @@ mod layers;
 mod memory;
 mod moments;
 mod moves;
+mod noise;
 mod optimizers;
 mod padding;
 mod pairs;

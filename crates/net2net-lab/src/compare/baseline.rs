@@ -6,8 +6,9 @@ use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::spec::GrowthSpec;
+use super::spec::{GrowthSpec, StudentSpec};
 use crate::report::Kind;
+use crate::train::Recipe;
 
 /// A way of training that Net2Net is compared with. In a spec it is its kind's name, or a table of
 /// the kind and its settings.
@@ -16,6 +17,8 @@ use crate::report::Kind;
 pub enum Baseline {
     /// The student's architecture from random weights.
     Scratch,
+    /// The same for as many epochs as the students have: what their budget gives without a teacher.
+    ScratchShort,
     /// New units or layers at random: random pad for width, random initialization for depth.
     Random,
     /// More than half of the layers drawn anew: a random choice of layers.
@@ -147,6 +150,7 @@ impl Baseline {
     pub(super) fn kind(&self, growth: &GrowthSpec) -> Kind {
         match self {
             Baseline::Scratch => Kind::Scratch,
+            Baseline::ScratchShort => Kind::ScratchShort,
             Baseline::Random if growth.grow.widen.is_some() => Kind::RandomPad,
             Baseline::Random => Kind::RandomInit,
             Baseline::Reinit => Kind::Reinit,
@@ -160,12 +164,23 @@ impl Baseline {
         }
     }
 
-    /// Whether it begins with random weights throughout, and trains as scratch does.
-    pub(super) fn is_fresh(&self) -> bool {
-        matches!(
-            self,
-            Baseline::Scratch | Baseline::Distilled(_) | Baseline::Hinted(_)
-        )
+    /// How it trains, if it begins with random weights throughout.
+    pub(super) fn fresh_recipe(&self, student: &StudentSpec) -> Option<Recipe> {
+        let scratch = student.scratch();
+        match self {
+            Baseline::Scratch | Baseline::Distilled(_) | Baseline::Hinted(_) => {
+                Some(scratch.clone())
+            }
+            Baseline::ScratchShort => {
+                let epochs = student.recipe.epochs;
+                Some(Recipe {
+                    epochs,
+                    warmup_epochs: scratch.warmup_epochs * (epochs / scratch.epochs).min(1.0),
+                    ..scratch.clone()
+                })
+            }
+            _ => None,
+        }
     }
 
     /// What is wrong with its settings, if anything.

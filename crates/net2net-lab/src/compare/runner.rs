@@ -220,9 +220,9 @@ impl Runner<'_> {
                     _ => {}
                 }
                 runs += 1;
-                total += match baseline.is_fresh() {
-                    true => steps(student.scratch()),
-                    false => steps(&student.recipe),
+                total += match baseline.fresh_recipe(&student) {
+                    Some(recipe) => steps(&recipe),
+                    None => steps(&student.recipe),
                 };
             }
         }

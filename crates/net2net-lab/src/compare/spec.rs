@@ -98,7 +98,7 @@ pub struct GrowthSpec {
 pub struct StudentSpec {
     /// How Net2Net, padded and re-initialised students and the continued teacher train.
     pub recipe: Recipe,
-    /// How those train that begin with random weights: scratch, distilled and hinted students; by
+    /// How those train that begin with random weights: scratch (the short one for fewer epochs), distilled and hinted students; by
     /// default like the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Recipe>,

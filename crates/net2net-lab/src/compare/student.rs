@@ -90,14 +90,14 @@ impl Runner<'_> {
         grown: &Grown<'_>,
         baseline: &Baseline,
     ) -> Result<Option<Job>, CompareError> {
-        let recipe = match baseline.is_fresh() {
-            true => grown.student.scratch().clone(),
-            false => self.after_growth(grown.student, grown.teacher),
+        let recipe = match baseline.fresh_recipe(grown.student) {
+            Some(recipe) => recipe,
+            None => self.after_growth(grown.student, grown.teacher),
         };
         let mut job = self.student(grown, baseline.kind(grown.spec), recipe);
         let anew = |which| reinitialize(grown.growth.graph(), grown.weights, which, grown.seed);
         match baseline {
-            Baseline::Scratch | Baseline::Continued => {}
+            Baseline::Scratch | Baseline::ScratchShort | Baseline::Continued => {}
             Baseline::Random => {
                 job.weights = grown.growth.padded(&grown.teacher.weights, grown.seed)?
             }

@@ -120,7 +120,12 @@ impl Search<'_> {
             fits(&model.graph, self.data)?;
             model.write(&copy).map_err(crate::trial::TrialError::from)?;
         }
-        if let Some(recipe) = &start.recipe {
+        let recipe = match (self.spec.from_scratch, &start.model) {
+            // It is the first of the candidates then.
+            (true, Some(_)) => Some(self.spec.scratch_recipe()),
+            _ => start.recipe.as_ref(),
+        };
+        if let Some(recipe) = recipe {
             let input = StartSpec {
                 file: start.file.as_ref().map(|_| PathBuf::from(START_FILE)),
                 plans: Vec::new(),
@@ -144,7 +149,7 @@ impl Search<'_> {
             }
             self.state.results.extend(outcome.map(|o| ((0, 0), o)));
         }
-        let graph = match start.recipe {
+        let graph = match recipe {
             Some(_) => {
                 self.checkpoint(&self.trial_folder(0, 0).join(MODEL_FILE))?
                     .graph

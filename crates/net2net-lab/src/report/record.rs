@@ -15,6 +15,8 @@ pub enum Kind {
     Net2net,
     /// The student's architecture trained from random weights.
     Scratch,
+    /// The same for as many epochs as the students have.
+    ScratchShort,
     /// Wider: the teacher's weights, with the new units random.
     RandomPad,
     /// Deeper: the teacher's weights, with the new layers random.
@@ -37,12 +39,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of tables and legends.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Teacher,
         Self::Net2net,
         Self::Net2netPaper,
         Self::Net2netStages,
         Self::Scratch,
+        Self::ScratchShort,
         Self::Continued,
         Self::RandomPad,
         Self::RandomInit,
@@ -53,11 +56,12 @@ impl Kind {
         Self::Hinted,
     ];
 
-    /// The kinds that start from the teacher and are measured against [`Kind::Scratch`].
-    pub const STUDENTS: [Self; 11] = [
+    /// The kinds that are measured against [`Kind::Scratch`].
+    pub const STUDENTS: [Self; 12] = [
         Self::Net2net,
         Self::Net2netPaper,
         Self::Net2netStages,
+        Self::ScratchShort,
         Self::Continued,
         Self::RandomPad,
         Self::RandomInit,
@@ -76,6 +80,7 @@ impl Kind {
             Self::Continued => "Teacher continued",
             Self::Net2net => "Net2Net",
             Self::Scratch => "From scratch",
+            Self::ScratchShort => "From scratch, short",
             Self::RandomPad => "Random pad",
             Self::RandomInit => "Random init",
             Self::Reinit => "Re-initialised",
@@ -96,6 +101,7 @@ impl Kind {
             Self::Continued => "the continued teacher",
             Self::Net2net => "Net2Net",
             Self::Scratch => "scratch",
+            Self::ScratchShort => "scratch for the students' epochs",
             Self::RandomPad => "random padding",
             Self::RandomInit => "random initialisation of the new layers",
             Self::Reinit => "re-initialisation",
@@ -121,6 +127,9 @@ impl Kind {
             }
             Self::Scratch => {
                 "The student's architecture trained from random weights: the reference of every speed-up."
+            }
+            Self::ScratchShort => {
+                "The student's architecture trained from random weights for as many epochs as Net2Net has."
             }
             Self::RandomPad => {
                 "The wider student with the teacher's weights where they fit and random weights in the new units."
@@ -163,6 +172,7 @@ impl Kind {
             Self::Continued => "continued",
             Self::Net2net => "net2net",
             Self::Scratch => "scratch",
+            Self::ScratchShort => "scratch-short",
             Self::RandomPad => "random-pad",
             Self::RandomInit => "random-init",
             Self::Reinit => "reinit",

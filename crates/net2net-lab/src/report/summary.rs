@@ -179,13 +179,12 @@ fn race(comparison: &Comparison, growth: &str, kind: Kind, pace: Kind) -> Race {
         .map(|&seed| {
             let run = |kind| comparison.run(growth, kind, seed);
             let level = run(pace).and_then(level);
-            SeedSpeedup::new(
-                seed,
-                level,
-                run(kind),
-                run(Kind::Scratch),
-                run(Kind::Teacher),
-            )
+            // What owes nothing to a teacher has no cost with one.
+            let teacher = match kind {
+                Kind::ScratchShort => None,
+                _ => run(Kind::Teacher),
+            };
+            SeedSpeedup::new(seed, level, run(kind), run(Kind::Scratch), teacher)
         })
         .collect();
     let median = Median::over(&seeds);

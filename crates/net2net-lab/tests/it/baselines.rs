@@ -29,7 +29,7 @@ grow = { widen = 1.5, deepen = ["stage2.*"] }
 recipe = { epochs = 2, batch = 32, learning_rate = 0.02, schedule = { kind = "linear" } }
 scratch = { epochs = 3, batch = 32, learning_rate = 0.05, schedule = { kind = "linear" } }
 baselines = [
-    "scratch", "random", "reinit", "reinit-first", "reinit-last", "continued",
+    "scratch", "scratch-short", "random", "reinit", "reinit-first", "reinit-last", "continued",
     { kind = "distilled", temperature = 2, weight = 0.5 },
     { kind = "hinted", epochs = 2, learning_rate = 0.5 },
     "net2net-paper", "net2net-stages",
@@ -53,6 +53,7 @@ fn every_kind_learns_and_starts_where_it_should() {
     let teacher = loss(Kind::Teacher, usize::MAX);
     for kind in [
         Kind::Scratch,
+        Kind::ScratchShort,
         Kind::RandomPad,
         Kind::Reinit,
         Kind::ReinitFirst,
@@ -74,6 +75,12 @@ fn every_kind_learns_and_starts_where_it_should() {
     let folder = directory.path().join("seed3/both");
     let plan = fs::read_to_string(folder.join("paper.json")).unwrap();
     assert!(!Plan::from_json(&plan).unwrap().is_exact());
+
+    // The short one begins as scratch does, and ends with the students.
+    assert_eq!(loss(Kind::ScratchShort, 0), loss(Kind::Scratch, 0));
+    let steps = |kind| run(&comparison, kind).metrics.last().unwrap().step;
+    assert_eq!(steps(Kind::ScratchShort), steps(Kind::Net2net));
+    assert!(steps(Kind::ScratchShort) < steps(Kind::Scratch));
 
     // Distillation and scratch begin with the same numbers, and go different ways.
     assert_eq!(loss(Kind::Distilled, 0), loss(Kind::Scratch, 0));
@@ -115,7 +122,7 @@ fn every_kind_learns_and_starts_where_it_should() {
     assert_eq!(once, stages);
 
     let ways: Vec<Kind> = summary.growths[0].students.iter().map(|s| s.kind).collect();
-    assert_eq!(ways.len(), 10, "{ways:?}");
+    assert_eq!(ways.len(), 11, "{ways:?}");
 }
 
 #[test]

@@ -27,7 +27,9 @@ fn specs(folder: &str) -> Vec<(PathBuf, Spec)> {
     let entries = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = entries.collect();
+    // The images may lie there too.
+    let is_spec = |path: &PathBuf| path.extension().is_some_and(|end| end == "toml");
+    let mut paths: Vec<PathBuf> = entries.filter(is_spec).collect();
     paths.sort();
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();

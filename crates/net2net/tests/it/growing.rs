@@ -467,7 +467,7 @@ fn requests_that_cannot_be_met_say_what_can() {
     grow("--params 2y", 1, &["`2y` is no amount; write 2x"]);
     grow("--params 0.5x", 1, &["are not more"]);
     grow("--params 2x --flops 2x", 2, &["cannot be used with"]);
-    grow("--wider 2 --strength 7", 1, &["spread"]);
+    grow("--wider 2 --symmetry uneven --strength 7", 1, &["spread"]);
     grow("", 1, &["--wider 1.5", "--deeper"]);
     grow("--plan missing.json", 1, &["missing.json", "No such file"]);
     grow("--plan model.onnx", 1, &["model.onnx"]);

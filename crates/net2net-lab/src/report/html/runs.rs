@@ -70,7 +70,7 @@ fn origin(comparison: &Comparison, run: &RunRecord) -> String {
         None => format!("{what}teacher"),
     };
     match (run.kind, &run.growth) {
-        (Kind::Teacher | Kind::Scratch, _) => "random weights".to_owned(),
+        (Kind::Teacher | Kind::Scratch | Kind::ScratchShort, _) => "random weights".to_owned(),
         (Kind::Distilled | Kind::Hinted, _) => of_teacher("random weights, taught by the "),
         (Kind::Continued, _) => of_teacher(""),
         (Kind::RandomPad | Kind::RandomInit, _) => of_teacher("in part the "),
