@@ -188,7 +188,7 @@ pub fn compare_with<T: Precision, S: Source<T> + ?Sized>(
 /// Refuses networks whose inputs or outputs are not those of the first, with more behind them.
 fn check_borders(old: &Graph, new: &Graph) -> Result<(), VerifyError> {
     let differ = |of: fn(&Graph) -> &[ValueId]| {
-        let described = |graph: &Graph| format!("{:?}", described(graph, of(graph)));
+        let described = |graph: &Graph| described(graph, of(graph));
         let fit = border::all_fit(old, of(old), new, of(new));
         (!fit).then(|| (described(old), described(new)))
     };
@@ -209,12 +209,16 @@ fn fed_sizes(mut sizes: Vec<usize>) -> Vec<usize> {
     sizes
 }
 
-fn described(graph: &Graph, ids: &[ValueId]) -> Vec<(String, String)> {
+fn described(graph: &Graph, ids: &[ValueId]) -> String {
     let describe = |id: &ValueId| {
         let value = graph.get(*id);
-        (value.name.clone(), value.shape.to_string())
+        format!("`{}` {}", value.name, value.shape)
     };
-    ids.iter().map(describe).collect()
+    let all: Vec<String> = ids.iter().map(describe).collect();
+    match all.is_empty() {
+        true => "none".to_owned(),
+        false => all.join(", "),
+    }
 }
 
 fn difference<T: Real>(output: &str, a: &[T], b: &[T]) -> OutputEvidence {
