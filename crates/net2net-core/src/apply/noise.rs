@@ -64,8 +64,8 @@ pub(super) struct ZeroSum {
     slices: Option<Slices>,
     /// Units that have several copies.
     groups: Vec<Group>,
-    /// Copies in all groups.
-    copies: usize,
+    /// Where their copies are, one group after the other.
+    places: Vec<usize>,
     /// The length of the axis, and the numbers in one slice of it.
     length: usize,
     inner: usize,
@@ -75,9 +75,8 @@ pub(super) struct ZeroSum {
 
 /// The copies of one unit.
 struct Group {
-    places: Vec<usize>,
-    /// The number of its first copy among those of all groups.
-    first: usize,
+    /// Which of all places are theirs.
+    copies: Range<usize>,
     /// What draws are multiplied by.
     scale: f64,
 }
@@ -99,23 +98,19 @@ impl ZeroSum {
             places[*group as usize].push(place);
         }
         places.retain(|group: &Vec<usize>| group.len() > 1);
-        let mut copies = 0;
-        let groups = places.into_iter().map(|places| {
-            let (first, r) = (copies, places.len() as f64);
-            copies += places.len();
+        let mut first = 0;
+        let groups = places.iter().map(|places| {
+            let (copies, r) = (first..first + places.len(), places.len() as f64);
+            first = copies.end;
             // As strong as independent draws are when their mean is taken away.
             let scale = noise.noise.std * rms * ((r - 1.0) / (2.0 * r)).sqrt();
-            Group {
-                places,
-                first,
-                scale,
-            }
+            Group { copies, scale }
         });
         ZeroSum {
             groups: groups.collect(),
+            places: places.concat(),
             random: noise.random(name),
             slices: (axis == 0).then(|| Slices::new(axes)),
-            copies,
             length: sizes[axis],
             inner: sizes[axis + 1..].iter().product(),
             blocks: sizes.get(1..axis).map_or(1, |outer| outer.iter().product()),
@@ -130,7 +125,7 @@ impl ZeroSum {
         }
         let blocks = rows.start * self.blocks..rows.end * self.blocks;
         let width = (self.length * self.inner).max(1);
-        let mut drawn = vec![0.0; self.copies * self.inner];
+        let mut drawn = vec![0.0; self.places.len() * self.inner];
         for (block, to) in blocks.zip(to.chunks_exact_mut(width)) {
             draw(&mut random, block * drawn.len(), &mut drawn);
             self.add_to_block(&drawn, to);
@@ -140,16 +135,28 @@ impl ZeroSum {
     /// To the axis as a whole.
     fn add_to_block<T: Real>(&self, drawn: &[f64], to: &mut [T]) {
         for group in &self.groups {
-            let drawn = &drawn[group.first * self.inner..][..group.places.len() * self.inner];
+            let places = &self.places[group.copies.clone()];
+            let drawn = &drawn[group.copies.start * self.inner..][..places.len() * self.inner];
             for at in 0..self.inner {
-                let mut places = group.places.iter().map(|place| place * self.inner + at);
-                if places.all(|place| to[place] == T::zero()) {
+                let place = |copy: usize| places[copy] * self.inner + at;
+                if let [first, second] = [0, 1].map(place)
+                    && places.len() == 2
+                {
+                    // What most groups are; the same numbers as below.
+                    if to[first] != T::zero() || to[second] != T::zero() {
+                        let noise = group.scale * (drawn[at] - drawn[self.inner + at]);
+                        to[first] += T::from_f64(noise);
+                        to[second] -= T::from_f64(noise);
+                    }
                     continue;
                 }
-                for (copy, place) in group.places.iter().enumerate() {
+                if (0..places.len()).all(|copy| to[place(copy)] == T::zero()) {
+                    continue;
+                }
+                for copy in 0..places.len() {
                     let next = group.next(copy);
                     let noise = drawn[copy * self.inner + at] - drawn[next * self.inner + at];
-                    to[place * self.inner + at] += T::from_f64(group.scale * noise);
+                    to[place(copy)] += T::from_f64(group.scale * noise);
                 }
             }
         }
@@ -168,13 +175,14 @@ impl ZeroSum {
         let mut own = vec![0.0; self.inner];
         let mut next = vec![0.0; self.inner];
         for group in &self.groups {
-            for (copy, place) in group.places.iter().enumerate() {
+            let places = &self.places[group.copies.clone()];
+            for (copy, place) in places.iter().enumerate() {
                 if !rows.contains(place) {
                     continue;
                 }
-                draw(random, (group.first + copy) * self.inner, &mut own);
-                let after = group.first + group.next(copy);
-                draw(random, after * self.inner, &mut next);
+                let first = group.copies.start;
+                draw(random, (first + copy) * self.inner, &mut own);
+                draw(random, (first + group.next(copy)) * self.inner, &mut next);
                 let from = slices.old(old, *place);
                 let to = &mut to[(place - rows.start) * self.inner..][..self.inner];
                 let draws = own.iter().zip(&next);
@@ -190,7 +198,7 @@ impl ZeroSum {
 
 impl Group {
     fn next(&self, copy: usize) -> usize {
-        (copy + 1) % self.places.len()
+        (copy + 1) % self.copies.len()
     }
 }
 
