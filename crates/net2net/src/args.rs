@@ -92,6 +92,12 @@ pub(crate) struct CompareArgs {
     /// chosen for them
     #[arg(long, value_name = "DIR", conflicts_with = "spec")]
     pub(crate) data: Option<PathBuf>,
+    /// The share of the images of --data that may be broken, 0 to 1 [default: 0.01]
+    #[arg(long, value_name = "SHARE", requires = "data")]
+    pub(crate) broken_share: Option<f64>,
+    /// The file of labels of flat validation images in --data, by its path below it
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub(crate) labels: Option<String>,
     /// Repeat everything with this many seeds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: Option<u64>,
@@ -227,9 +233,9 @@ pub(crate) struct ReportArgs {
     /// The directories of the comparisons, or that of one exploration
     #[arg(required = true, value_name = "DIR")]
     pub(crate) directories: Vec<PathBuf>,
-    /// Where the page of several comparisons goes
-    #[arg(long, value_name = "FILE", default_value = "net2net-report.html")]
-    pub(crate) out: PathBuf,
+    /// Where the page of several comparisons goes [default: net2net-report.html]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     /// Also write each plot of comparisons as SVG into this folder
     #[arg(long, value_name = "FOLDER")]
     pub(crate) svg: Option<PathBuf>,
@@ -262,8 +268,8 @@ pub(crate) enum DataCommand {
 ///
 /// It may hold train/CLASS/… and val/CLASS/… (also valid, validation, test); train/CLASS/… and a flat
 /// val with a file of labels; CLASS/… alone, of which a share is set aside by a seed; CIFAR-10 or
-/// CIFAR-100 in the binary version; IDX files; or be a tar archive (.tar, .tar.gz, .tar.xz) of one of
-/// these. Images are JPEG, PNG or WebP.
+/// CIFAR-100 in the binary version; IDX files; or, IDX files apart, be a tar archive (.tar, .tar.gz,
+/// .tar.xz) of one of these. Images are JPEG, PNG or WebP.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = DATA_EXAMPLES)]
 pub(crate) struct DataInspectArgs {
@@ -281,7 +287,7 @@ pub(crate) struct DataInspectArgs {
     /// The side of the square that images are brought to [default: chosen by their sizes]
     #[arg(long, value_name = "PIXELS")]
     pub(crate) side: Option<usize>,
-    /// The file of labels of flat validation images, by its name below the folder
+    /// The file of labels of flat validation images, by its path below the folder
     #[arg(long, value_name = "NAME")]
     pub(crate) labels: Option<String>,
 }

@@ -16,6 +16,7 @@ use net2net_lab::report::{
 
 use crate::args::{CompareArgs, ReportArgs};
 use crate::machine;
+use crate::output::{say, tell};
 use crate::progress::Screen;
 
 /// Columns of text beyond which a table is hard to read, and its width where there is no terminal.
@@ -34,7 +35,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
     let stated = stated_spec(args)?;
     if args.print_spec {
         let spec = stated.map_or_else(|| default_spec(args), Ok)?;
-        print!("{}", spec.to_toml()?);
+        say!("{}", spec.to_toml()?.trim_end());
         return Ok(Exit::Done);
     }
     let places = numbered_directories("compare");
@@ -65,7 +66,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
     };
     let stop = stop_on_interrupt()?;
     let mut screen = Screen::new();
-    eprintln!(
+    tell!(
         "net2net compare: {} into {}",
         spec.title,
         claimed.path().display()
@@ -74,7 +75,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
     screen.clear();
     match ended? {
         Ended::Interrupted => {
-            eprintln!(
+            tell!(
                 "stopped; go on with: net2net compare --resume --out {}",
                 claimed.path().display()
             );
@@ -86,6 +87,9 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
         }
     }
 }
+
+/// Where the page of several comparisons goes by itself.
+const TOGETHER: &str = "net2net-report.html";
 
 /// Writes reports again, one page of several, and what else is asked for.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
@@ -106,7 +110,17 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
         read.push((directory, comparison, summary));
     }
     let several = read.len() > 1;
-    for (directory, comparison, _) in &read {
+    for (at, (directory, comparison, _)) in read.iter().enumerate() {
+        // Folders of the same name in different places are told apart by a number.
+        let name = |directory: &Path| directory.file_name().unwrap_or_default().to_owned();
+        let same = read[..at]
+            .iter()
+            .filter(|(other, ..)| name(other) == name(directory));
+        let mut own = name(directory);
+        match same.count() {
+            0 => {}
+            before => own.push(format!("-{}", before + 1)),
+        }
         for (folder, what) in [
             (&args.svg, Export::Svg),
             (&args.png, Export::Png),
@@ -115,15 +129,19 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
             if let Some(folder) = folder {
                 // Comparisons have files of the same names.
                 let into = match several {
-                    true => folder.join(directory.file_name().unwrap_or_default()),
+                    true => folder.join(&own),
                     false => folder.clone(),
                 };
                 let files = export(&into, comparison, what)?;
-                eprintln!("{}: {} files", into.display(), files.len());
+                tell!("{}: {} files", into.display(), files.len());
             }
         }
     }
     if !several {
+        ensure!(
+            args.out.is_none(),
+            "--out is where the page of several comparisons goes; that of one lies in its directory"
+        );
         for (directory, _, summary) in &read {
             print_results(summary, directory, args.json)?;
         }
@@ -133,9 +151,10 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
         .iter()
         .map(|(dir, ..)| dir.display().to_string())
         .collect();
+    let out = args.out.as_deref().unwrap_or(Path::new(TOGETHER));
     let pages = read
         .iter()
-        .map(|(directory, ..)| link(&args.out, directory))
+        .map(|(directory, ..)| link(out, directory))
         .collect::<Result<Vec<String>>>()?;
     let named = names.iter().zip(&pages).zip(&read);
     let together: Vec<_> = named
@@ -143,18 +162,18 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
             (name.as_str(), page.as_str(), comparison, summary)
         })
         .collect();
-    write_together(&args.out, &together)?;
+    write_together(out, &together)?;
     if args.json {
         let summaries: Vec<&Summary> = read.iter().map(|(.., summary)| summary).collect();
-        println!("{}", serde_json::to_string_pretty(&summaries)?);
+        say!("{}", serde_json::to_string_pretty(&summaries)?);
         return Ok(Exit::Done);
     }
     let rows: Vec<_> = together
         .iter()
         .map(|(name, _, comparison, summary)| (*name, *comparison, *summary))
         .collect();
-    println!("{}", table(overview(&rows)));
-    println!("\nreport: {}", args.out.display());
+    say!("{}", table(overview(&rows)));
+    say!("\nreport: {}", out.display());
     Ok(Exit::Done)
 }
 
@@ -199,13 +218,19 @@ fn default_spec(args: &CompareArgs) -> Result<Spec> {
     let Some(folder) = &args.data else {
         return Ok(adjusted(Spec::embedded()?, args));
     };
-    let chosen = lab::choose(folder, &SourceOptions::default())?;
+    let usual = SourceOptions::default();
+    let read = SourceOptions {
+        broken_share: args.broken_share.unwrap_or(usual.broken_share),
+        labels: args.labels.clone(),
+        ..usual
+    };
+    let chosen = lab::choose(folder, &read)?;
     // As comments they are part of a printed spec.
     for reason in &chosen.reasons {
         if args.print_spec {
-            println!("# {reason}");
+            say!("# {reason}");
         } else {
-            eprintln!("chosen: {reason}");
+            tell!("chosen: {reason}");
         }
     }
     Ok(adjusted(chosen.spec, args))
@@ -281,7 +306,7 @@ pub(crate) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
 
 fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(summary)?);
+        say!("{}", serde_json::to_string_pretty(summary)?);
         return Ok(());
     }
     if summary.growths.is_empty() {
@@ -289,10 +314,10 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
     }
     for growth in &summary.growths {
         let table = table(speedup_table(summary, growth, Measure::Seconds));
-        println!("\n{}\n{table}", growth.name);
-        println!("{}", verdict(summary, growth).sentence);
+        say!("\n{}\n{table}", growth.name);
+        say!("{}", verdict(summary, growth).sentence);
     }
-    println!("\nreport: {}", directory.join("report.html").display());
+    say!("\nreport: {}", directory.join("report.html").display());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use net2net_lab::data::{self as lab, Inspection, SourceOptions};
 
 use crate::args::{DataArgs, DataCommand, DataInspectArgs};
 use crate::compare::Exit;
-use crate::output::say;
+use crate::output::{say, tell};
 
 /// Classes beyond which a table says little; `--json` has all.
 const CLASSES: usize = 40;
@@ -50,7 +50,7 @@ fn inspect(args: &DataInspectArgs) -> Result<Exit> {
     if let Some(file) = &args.html {
         let page = lab::contact_sheet(&args.path, &options, &found)?;
         write_atomic(file, page.as_bytes()).with_context(|| file.display().to_string())?;
-        eprintln!("contact sheet: {}", file.display());
+        tell!("contact sheet: {}", file.display());
     }
     Ok(Exit::Done)
 }

@@ -18,7 +18,7 @@ use crate::args::evolve::{
 };
 use crate::compare::{Exit, stop_on_interrupt, table};
 use crate::model::{count, threads};
-use crate::output::say;
+use crate::output::{say, tell};
 
 /// The share of a recipe in which its rate decays, where one is chosen for a person.
 const DECAY: f64 = 0.25;
@@ -44,7 +44,7 @@ fn init(args: &InitArgs) -> Result<Exit> {
         (None, None) => EvolveSpec::embedded()?,
     };
     if args.print_spec {
-        print!("{}", spec.to_toml()?);
+        say!("{}", spec.to_toml()?.trim_end());
         return Ok(Exit::Done);
     }
     let path = args.home.as_ref().context("say where the home goes")?;
@@ -53,7 +53,7 @@ fn init(args: &InitArgs) -> Result<Exit> {
         (wanted, _) => threads(wanted),
     };
     let spec = EvolveSpec {
-        threads: None,
+        threads: args.threads.map_or(spec.threads, |_| None),
         ..spec
     };
     Home::create(path, &spec, threads)?;
@@ -79,8 +79,8 @@ fn chosen(folder: &Path, as_comments: bool) -> Result<EvolveSpec> {
     })?;
     for reason in &chosen.reasons {
         match as_comments {
-            true => println!("# {reason}"),
-            false => eprintln!("chosen: {reason}"),
+            true => say!("# {reason}"),
+            false => tell!("chosen: {reason}"),
         }
     }
     let teacher = chosen.spec.teacher;
@@ -122,7 +122,7 @@ impl Lines {
 
 impl Watcher for Lines {
     fn note(&mut self, line: &str) {
-        eprintln!("{:8.1}s  {line}", self.0.elapsed().as_secs_f64());
+        tell!("{:8.1}s  {line}", self.0.elapsed().as_secs_f64());
     }
 }
 
@@ -136,7 +136,12 @@ fn options() -> Result<Options> {
 fn one_step(args: &StepArgs) -> Result<Exit> {
     let stop = stop_on_interrupt()?;
     let mut home = Home::open(&args.home)?;
-    let stepped = step(&mut home, &options()?, &stop, &mut Lines::new())?;
+    let mut lines = Lines::new();
+    let stepped = step(&mut home, &options()?, args.again, &stop, &mut lines)?;
+    // A script must be able to tell.
+    if let Stepped::Done { version: None, .. } = &stepped {
+        bail!("{}", said(&stepped));
+    }
     ended(&stepped, &args.home)
 }
 
@@ -160,7 +165,7 @@ fn watch(args: &RunArgs) -> Result<Exit> {
 
 fn ended(stepped: &Stepped, home: &Path) -> Result<Exit> {
     if *stepped == Stepped::Interrupted {
-        eprintln!("{}", said(stepped));
+        tell!("{}", said(stepped));
         return Ok(Exit::Interrupted);
     }
     say!("{}", said(stepped));
@@ -245,12 +250,13 @@ fn history(args: &LookArgs) -> Result<Exit> {
 
 fn roll_back(args: &RollbackArgs) -> Result<Exit> {
     let mut home = Home::open(&args.home)?;
-    let options = options()?;
+    let (options, stop) = (options()?, stop_on_interrupt()?);
     rollback(
         &mut home,
         args.version,
         args.drop_data,
         &options,
+        &stop,
         &mut Lines::new(),
     )?;
     say!("version {} is the champion", args.version);

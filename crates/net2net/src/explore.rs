@@ -14,16 +14,14 @@ use crate::args::ExploreArgs;
 use crate::compare::{Exit, numbered_directories, stop_on_interrupt, table};
 use crate::machine;
 use crate::model::threads;
-use crate::output::say;
+use crate::output::{say, tell};
 
 /// Explores.
 pub(crate) fn explore(args: &ExploreArgs) -> Result<Exit> {
     let stated = stated_spec(args)?;
     if args.print_spec {
-        print!(
-            "{}",
-            stated.map_or_else(|| default_spec(args), Ok)?.to_toml()?
-        );
+        let spec = stated.map_or_else(|| default_spec(args), Ok)?;
+        say!("{}", spec.to_toml()?.trim_end());
         return Ok(Exit::Done);
     }
     let places = numbered_directories("explore");
@@ -52,7 +50,7 @@ pub(crate) fn explore(args: &ExploreArgs) -> Result<Exit> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let stop = stop_on_interrupt()?;
-    eprintln!(
+    tell!(
         "net2net explore: {} into {}",
         spec.title,
         claimed.path().display()
@@ -60,7 +58,7 @@ pub(crate) fn explore(args: &ExploreArgs) -> Result<Exit> {
     let mut lines = Lines(Instant::now());
     match run(&spec, &options, &stop, &mut lines)? {
         Ended::Interrupted => {
-            eprintln!(
+            tell!(
                 "stopped; go on with: net2net explore --resume --out {}",
                 claimed.path().display()
             );
@@ -85,7 +83,7 @@ struct Lines(Instant);
 
 impl Watcher for Lines {
     fn note(&mut self, line: &str) {
-        eprintln!("{:8.1}s  {line}", self.0.elapsed().as_secs_f64());
+        tell!("{:8.1}s  {line}", self.0.elapsed().as_secs_f64());
     }
 }
 

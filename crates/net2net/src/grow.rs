@@ -24,7 +24,7 @@ use crate::inspect::made_by;
 use crate::machine;
 use crate::model::{Model, count, threads};
 use crate::numbers::{amount, depth, numbered, own_factors, short};
-use crate::output::say;
+use crate::output::{say, tell};
 use crate::samples::Samples;
 use crate::state_dict::{self, StateDict};
 use crate::verify;
@@ -289,21 +289,23 @@ fn check_folder(path: &Path) -> Result<()> {
 /// Says what of a model is not understood.
 pub(crate) fn warn(model: &Model) {
     if let Some(opset) = model.strange_opset() {
-        eprintln!(
+        tell!(
             "note: the model states operator set {opset}; it is read as far as its operators are those of sets 7 and up"
         );
     }
     if let Some(quantized) = model.quantized() {
-        eprintln!("note: {quantized}");
+        tell!("note: {quantized}");
     }
     for node in model.opaque().iter().take(5) {
-        eprintln!(
+        tell!(
             "note: `{}` ({}) is not understood and stays as it is: {}",
-            node.node, node.operator, node.why
+            node.node,
+            node.operator,
+            node.why
         );
     }
     if model.opaque().len() > 5 {
-        eprintln!(
+        tell!(
             "note: and so are {} more nodes; see net2net inspect",
             model.opaque().len() - 5
         );

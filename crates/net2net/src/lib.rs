@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
+use crate::output::tell;
 use args::{Args, Command};
 use net2net_lab::evolve::EvolveError;
 use net2net_lab::explore::ExploreError;
@@ -73,10 +74,22 @@ pub fn run() -> ExitCode {
         Ok(compare::Exit::Done) => ExitCode::SUCCESS,
         Ok(compare::Exit::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            eprintln!("net2net: {}", explain(&error));
+            let text = explain(&error);
             match is_out_of_room(&error) {
-                true => ExitCode::from(NO_ROOM),
-                false => ExitCode::FAILURE,
+                true => {
+                    let advice = match text.contains("room") {
+                        true => "",
+                        false => {
+                            "; there is no room for it: make some, and go on with the same command, or with --resume where it has that"
+                        }
+                    };
+                    tell!("net2net: {text}{advice}");
+                    ExitCode::from(NO_ROOM)
+                }
+                false => {
+                    tell!("net2net: {text}");
+                    ExitCode::FAILURE
+                }
             }
         }
     }

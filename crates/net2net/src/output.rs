@@ -11,6 +11,20 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Prints a line to standard error, as `eprintln!` does; what cannot be said, on a disk that is full or to a reader that has gone,
+/// is no reason to stop.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        $crate::output::aside(format_args!($($text)*))
+    };
+}
+pub(crate) use tell;
+
+/// See [`tell`].
+pub(crate) fn aside(text: Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// See [`say`]. A reader that has gone, as in `net2net inspect model.onnx | head`, has seen enough
 /// and is no failure.
 pub(crate) fn line(text: Arguments<'_>) -> io::Result<()> {

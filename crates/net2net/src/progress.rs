@@ -11,6 +11,8 @@ use net2net_lab::compare::Watcher;
 use net2net_lab::report::{Metric, RunRecord};
 use net2net_lab::train::{Observer, Progress};
 
+use crate::output::tell;
+
 /// Bars are redrawn at most this often; a step can be shorter than drawing it.
 const REDRAW: Duration = Duration::from_millis(100);
 
@@ -53,7 +55,7 @@ impl Screen {
                 // A terminal that is gone is no reason to stop training.
                 let _ = all.println(text);
             }
-            None => eprintln!("{:8.1}s  {text}", self.started.elapsed().as_secs_f64()),
+            None => tell!("{:8.1}s  {text}", self.started.elapsed().as_secs_f64()),
         }
     }
 
@@ -76,11 +78,15 @@ fn status(progress: Progress<'_>) -> String {
         accuracy if accuracy.is_nan() => format!("loss {:.4}", metric.validation_loss),
         accuracy => format!("accuracy {:.1} %", 100.0 * accuracy),
     });
+    let before = progress.before;
     let rate = last
-        .filter(|metric| metric.seconds > 0.0)
+        .filter(|metric| metric.seconds > before.seconds)
         .map_or(String::new(), |metric| {
-            let images = metric.step as f64 * progress.batch as f64;
-            format!("  {:.0} images/s", images / metric.seconds)
+            let images = (metric.step - before.steps) as f64 * progress.batch as f64;
+            format!(
+                "  {:.0} images/s",
+                images / (metric.seconds - before.seconds)
+            )
         });
     format!("{accuracy}{rate}")
 }
@@ -122,7 +128,7 @@ impl Observer for Screen {
                 "{}  epoch {:.2}  step {}/{}  train loss {loss}  validation loss {:.4}  {}",
                 progress.id,
                 metric.epoch,
-                metric.step,
+                progress.step,
                 progress.steps,
                 metric.validation_loss,
                 status(progress),

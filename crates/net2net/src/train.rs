@@ -13,7 +13,7 @@ use net2net_onnx::Document;
 use crate::args::{ExportArgs, TrainArgs};
 use crate::compare::{Exit, stop_on_interrupt};
 use crate::model::{Model, count, threads};
-use crate::output::say;
+use crate::output::{say, tell};
 use crate::progress::Screen;
 
 /// Trains one network.
@@ -26,7 +26,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Exit> {
         }
     };
     if args.print_spec {
-        print!("{}", spec.to_toml()?);
+        say!("{}", spec.to_toml()?.trim_end());
         return Ok(Exit::Done);
     }
     let Some(out) = &args.out else {
@@ -46,12 +46,15 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Exit> {
     screen.clear();
     match ended? {
         TrialEnded::Interrupted => {
-            eprintln!("stopped; the same command goes on");
+            tell!("stopped; the same command goes on");
             Ok(Exit::Interrupted)
         }
         TrialEnded::Finished { result, found } => {
             if found {
-                eprintln!("{} is there already, from the same trial", out.display());
+                tell!("{} is there already, from the same trial", out.display());
+            }
+            for image in &result.broken {
+                tell!("note: {image}");
             }
             print_result(&result, out, args.json)?;
             Ok(Exit::Done)

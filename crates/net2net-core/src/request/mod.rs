@@ -178,6 +178,17 @@ pub enum RequestError {
     Apply(#[from] ApplyError),
 }
 
+impl Request {
+    /// Whether it asks for width, among other things perhaps.
+    #[must_use]
+    pub fn widens(&self) -> bool {
+        self.widen.is_some()
+            || self.target.is_some()
+            || !self.sizes.is_empty()
+            || !self.factors.is_empty()
+    }
+}
+
 impl RequestError {
     /// Whether it says that something cannot grow, and not that anything is wrong.
     fn is_refusal(&self) -> bool {

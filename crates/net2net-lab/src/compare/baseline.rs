@@ -151,7 +151,7 @@ impl Baseline {
         match self {
             Baseline::Scratch => Kind::Scratch,
             Baseline::ScratchShort => Kind::ScratchShort,
-            Baseline::Random if growth.grow.widen.is_some() => Kind::RandomPad,
+            Baseline::Random if growth.grow.widens() => Kind::RandomPad,
             Baseline::Random => Kind::RandomInit,
             Baseline::Reinit => Kind::Reinit,
             Baseline::ReinitFirst => Kind::ReinitFirst,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::spec::{DataSpec, SpecError};
-use net2net_core::io::write_atomic;
+use net2net_core::io::{STAGED_PREFIX, write_atomic};
 
 /// The spec as run.
 pub const SPEC_FILE: &str = "spec.toml";
@@ -222,6 +222,7 @@ pub fn resume<S: Stated>(
         });
     }
     let claimed = claim(path)?;
+    sweep(path);
     let spec = S::from_file(&spec_path).map_err(|source| DirectoryError::Spec {
         path: spec_path,
         source,
@@ -248,6 +249,21 @@ pub fn resume<S: Stated>(
         });
     }
     Ok((claimed, spec, started))
+}
+
+/// Removes what a kill left half-written, which nothing names: in a directory and all below it. What cannot be removed is in
+/// nobody's way.
+pub(crate) fn sweep(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        match entry.file_type() {
+            Ok(found) if found.is_dir() => sweep(&entry.path()),
+            Ok(found) if found.is_file() && name.to_string_lossy().starts_with(STAGED_PREFIX) => {
+                let _ = fs::remove_file(entry.path());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Takes a directory for this process alone.

@@ -7,6 +7,7 @@ use net2net_core::ops::{Conv, Gemm, Relu, Window};
 use net2net_core::plan::is_rectified;
 
 use super::CompareError;
+use super::baseline::Hints;
 
 /// The teacher's hint layer, and the student up to its guided layer with the regressor on top.
 pub(super) struct HintNetworks {
@@ -16,9 +17,32 @@ pub(super) struct HintNetworks {
     pub(super) student: Graph,
 }
 
+impl Hints {
+    /// Builds both networks for a growth.
+    pub(super) fn networks(
+        &self,
+        teacher: &Graph,
+        student: &Graph,
+        growth: &str,
+    ) -> Result<HintNetworks, CompareError> {
+        let built = networks(
+            teacher,
+            student,
+            self.hint.as_deref(),
+            self.guided.as_deref(),
+        );
+        built.map_err(|error| CompareError::Hint {
+            why: match error {
+                CompareError::Hint { why } => format!("growth `{growth}`: {why}"),
+                error => format!("growth `{growth}`: {error}"),
+            },
+        })
+    }
+}
+
 /// Builds both networks; without names, the hint is the teacher's middle bottleneck and the guided
 /// value the student's one of the same name.
-pub(super) fn networks(
+fn networks(
     teacher: &Graph,
     student: &Graph,
     hint: Option<&str>,

@@ -16,10 +16,10 @@ mod student;
 pub use architecture::architecture;
 pub use baseline::{Baseline, Distillation, Hints, Paper, Stages};
 pub use choose::{Chosen, choose};
-pub(crate) use directory::claim;
 pub use directory::{
     COMPARISON_FILE, Claimed, DirectoryError, SPEC_FILE, Started, Stated, create, resume,
 };
+pub(crate) use directory::{claim, sweep};
 pub use error::CompareError;
 pub use policy::{Moments, Rate};
 pub use runner::{Ended, Options, Watcher, compare, rerender};

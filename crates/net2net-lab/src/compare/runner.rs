@@ -15,6 +15,7 @@
 //! DIR/comparison.json, summary.json, report.html
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,7 @@ use super::baseline::Baseline;
 use super::directory::COMPARISON_FILE;
 use super::error::CompareError;
 use super::spec::{GrowthSpec, Spec, StudentSpec};
+use crate::data::Loader;
 use crate::report::{
     Architecture, Comparison, GrowthRecord, Kind, RunRecord, Summary, write_report,
 };
@@ -115,19 +117,13 @@ pub fn compare(
         data: &data,
         stop,
         watcher,
+        broken: BTreeSet::new(),
     };
     let students = runner.rehearse(&teacher)?;
     runner.announce(&students);
     for seed in &spec.seeds {
         if !runner.seed(*seed, &teacher, &mut comparison)? {
             return Ok(Ended::Interrupted);
-        }
-    }
-    for part in [&data.splits.train, &data.splits.validation] {
-        for (image, why) in part.broken() {
-            runner
-                .watcher
-                .noted(&format!("{}: {image} {why}", part.name()));
         }
     }
     write_json(&options.directory.join(COMPARISON_FILE), &comparison)?;
@@ -142,6 +138,8 @@ pub(super) struct Runner<'a> {
     pub(super) data: &'a TrainingData,
     stop: &'a AtomicBool,
     watcher: &'a mut dyn Watcher,
+    /// The broken images that were said.
+    broken: BTreeSet<String>,
 }
 
 /// A teacher as students find it.
@@ -157,8 +155,8 @@ pub(super) struct Trained {
 }
 
 impl Runner<'_> {
-    /// Plans every growth on the untrained teacher, so that what cannot grow is said before
-    /// minutes of training: spaces and layers do not depend on the weights.
+    /// Plans every growth on the untrained teacher, and looks at every recipe and hint, so that what
+    /// cannot be done is said before hours of training: none of it depends on the weights.
     ///
     /// Returns the architecture that each growth makes.
     fn rehearse(&self, teacher: &Graph) -> Result<Vec<Architecture>, CompareError> {
@@ -166,6 +164,7 @@ impl Runner<'_> {
         let weights: Weights<f32> = initialize(teacher, 0);
         let train = &self.data.splits.train;
         let images = train.batch_f32(&[0], &self.data.normalization)?;
+        self.reads(&self.spec.teacher.recipe)?;
         let mut students = Vec::with_capacity(self.spec.growth.len());
         for growth in &self.spec.growth {
             let (_, grown) = request(&mut cx, teacher, &weights, &growth.grow, 0, 1, &[&images])
@@ -174,8 +173,25 @@ impl Runner<'_> {
                     source,
                 })?;
             students.push(architecture(grown.graph()));
+            let student = self.spec.student.of(growth);
+            self.reads(&student.recipe)?;
+            self.reads(student.scratch())?;
+            for baseline in &student.baselines {
+                if let Baseline::Hinted(hints) = baseline {
+                    hints.networks(teacher, grown.graph(), &growth.name)?;
+                }
+            }
         }
         Ok(students)
+    }
+
+    /// Refuses a recipe whose images cannot be made.
+    fn reads(&self, recipe: &Recipe) -> Result<(), CompareError> {
+        let train = &self.data.splits.train;
+        let batch = recipe.batch.min(train.len());
+        let normalization = &self.data.normalization;
+        Loader::new(train, normalization, recipe.augmentation, batch, 0, true)?;
+        Ok(())
     }
 
     fn context(&self) -> Result<Context<f32>, CompareError> {
@@ -316,8 +332,17 @@ impl Runner<'_> {
     /// Runs a job that is no run of the comparison by itself; `None` if interrupted.
     pub(super) fn run_aside(&mut self, job: &Job) -> Result<Option<RunRecord>, CompareError> {
         // The trait object is reborrowed as the part of it that a run knows.
-        let outcome = run(job, self.data, self.stop, &mut Watching(self.watcher))?;
-        Ok(match outcome {
+        let outcome = run(job, self.data, self.stop, &mut Watching(self.watcher));
+        let mut newly = self.data.broken();
+        newly.retain(|image| self.broken.insert(image.clone()));
+        for image in &newly {
+            self.watcher.noted(image);
+        }
+        if !newly.is_empty() {
+            let count = self.broken.len();
+            self.watcher.noted(&format!("{count} broken images so far"));
+        }
+        Ok(match outcome? {
             Outcome::Finished(record) => Some(record),
             Outcome::Interrupted => None,
         })

@@ -20,9 +20,9 @@ type Sizes = BTreeMap<String, (usize, usize)>;
 impl Runner<'_> {
     /// Trains all stages but the last, and makes a job the last one; false if interrupted.
     ///
-    /// Each stage has the same part of the student's epochs, and widens by the same factor. The rate
-    /// stays at its peak until the last stage, whose schedule is the student's; what is no width is
-    /// put in with the last stage.
+    /// Each stage has the same part of the student's epochs, and widens by the same factor; one in which
+    /// rounding leaves nothing to widen is left out. The rate stays at its peak until the last stage,
+    /// whose schedule is the student's; what is no width is put in with the last stage.
     pub(super) fn in_stages(
         &mut self,
         grown: &Grown<'_>,
@@ -44,17 +44,13 @@ impl Runner<'_> {
         let mut own = all.clone();
         own.retain(|space, _| spaces.find(space).is_ok());
         let mut current = grown.teacher.clone();
-        for stage in 1..=settings.stages {
-            let last = stage == settings.stages;
-            let sizes = if last { &all } else { &own };
-            let request = request(&grown.spec.grow, sizes, stage, settings.stages);
-            if request.sizes.is_empty() && !last {
-                continue;
-            }
+        let requests = requests(&grown.spec.grow, &own, &all, settings.stages);
+        for (stage, request) in (1..).zip(&requests) {
+            let last = stage == requests.len();
             let directory = folder.join(format!("stage{stage}"));
             make_folder(&directory)?;
             let path = directory.join("plan.json");
-            let (plan, growth) = self.plan(grown.seed, grown.spec, &request, &current, &path)?;
+            let (plan, growth) = self.plan(grown.seed, grown.spec, request, &current, &path)?;
             let (weights, _) =
                 self.prove(grown.seed, grown.spec, &current, &plan, &growth, &directory)?;
             let mut next = job.clone();
@@ -62,7 +58,7 @@ impl Runner<'_> {
             next.weights = weights;
             next.copies = incoming_copies(&growth);
             next.optimizer = grown.student.moments.grow(&growth, &current.optimizer)?;
-            next.recipe = part(&job.recipe, stage, settings.stages);
+            next.recipe = part(&job.recipe, stage, requests.len());
             if last {
                 *job = next;
                 break;
@@ -106,6 +102,16 @@ fn sizes(plan: &Plan) -> Sizes {
         _ => None,
     });
     widened.collect()
+}
+
+/// The growths of all stages that grow something, of which the last one always is. `own` are the sizes of the teacher's spaces,
+/// `all` those of the student's.
+fn requests(whole: &Request, own: &Sizes, all: &Sizes, stages: usize) -> Vec<Request> {
+    let before = (1..stages).map(|stage| request(whole, own, stage, stages));
+    let before = before.filter(|request| !request.sizes.is_empty());
+    before
+        .chain([request(whole, all, stages, stages)])
+        .collect()
 }
 
 /// The growth of a stage: of the last one, all that is left.
@@ -176,6 +182,16 @@ mod tests {
         assert_eq!((of(0, "b"), of(1, "b")), (None, Some(4)));
         assert!(stages[0].deepen.is_empty() && !stages[1].deepen.is_empty());
         assert!(stages.iter().all(|stage| stage.widen.is_none()));
+    }
+
+    #[test]
+    fn stages_without_growth_are_left_out() {
+        let whole: Request = serde_json::from_str(r#"{ "deepen": ["*"] }"#).unwrap();
+        let none = Sizes::new();
+        assert_eq!(requests(&whole, &none, &none, 3).len(), 1);
+        let one = Sizes::from([("a".to_owned(), (4, 5))]);
+        // 4 · (5/4)^(1/3) is 4.3, and its square 4.6.
+        assert_eq!(requests(&whole, &one, &one, 3).len(), 2);
     }
 
     #[test]

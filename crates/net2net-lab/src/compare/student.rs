@@ -9,7 +9,6 @@ use net2net_core::weights::{Weights, initialize};
 
 use super::baseline::{Baseline, Hints, Paper};
 use super::error::CompareError;
-use super::hints;
 use super::runner::{Runner, Trained};
 use super::spec::{GrowthSpec, StudentSpec};
 use super::start::{Which, reinitialize};
@@ -131,8 +130,7 @@ impl Runner<'_> {
         job: &mut Job,
     ) -> Result<bool, CompareError> {
         let teacher = &grown.teacher.graph;
-        let (hint, guided) = (settings.hint.as_deref(), settings.guided.as_deref());
-        let networks = hints::networks(teacher, &job.graph, hint, guided)?;
+        let networks = settings.networks(teacher, &job.graph, &grown.spec.name)?;
         let mut first = self.student(grown, Kind::Hinted, job.recipe.clone());
         first.id = format!("seed{}/{}/hint", grown.seed, grown.spec.name);
         first.directory = self.directory(&first.id);

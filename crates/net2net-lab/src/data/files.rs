@@ -56,15 +56,11 @@ impl Files {
         }
     }
 
-    /// The same files in another choice and order.
+    /// The same files in another choice and order, with a count of broken ones of their own.
     pub(super) fn choose(&self, indices: &[usize]) -> Self {
-        Self {
-            images: indices
-                .iter()
-                .map(|&index| self.images[index].clone())
-                .collect(),
-            ..self.clone()
-        }
+        let images = indices.iter().map(|&index| self.images[index].clone());
+        let broken = &self.broken;
+        Self::new(&broken.dataset, images.collect(), self.shape, broken.share)
     }
 
     pub(super) fn images(&self) -> &[Entry] {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::decode::{decode, probe};
 use super::keyed::{Purpose, permutation, stream};
 use super::prefetch::{Prefetch, cores};
+use super::source::arrange::Part;
 use super::source::{self, Entry, Survey};
 use super::{DataError, Dataset, Normalization, SourceOptions};
 
@@ -56,7 +57,7 @@ pub struct Inspection {
     pub notes: Vec<String>,
 }
 
-/// A class and how many images it has.
+/// A class and how many images it has, broken ones included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ClassCount {
     /// Its name.
@@ -124,7 +125,10 @@ pub fn inspect(
     options.check()?;
     let mut names: [Vec<String>; 2] = Default::default();
     let mut found: [Findings; 2] = Default::default();
-    if let Survey::Images(arrangement) = source::survey(path, &options)? {
+    let mut counts = None;
+    if let Survey::Images(arrangement) = source::survey(path, &options, 2)? {
+        let of = |part: &Part| counted(&part.labels, arrangement.classes.len());
+        counts = Some([of(&arrangement.train), of(&arrangement.validation)]);
         let parts =
             [&arrangement.train, &arrangement.validation].map(|part| some(&part.images, most));
         let total = parts.iter().map(Vec::len).sum();
@@ -151,22 +155,15 @@ pub fn inspect(
     let normalization = Normalization::measure(parts[0])?;
     let shape = parts[0].shape();
     let (sizes, different_sizes) = most_frequent_sizes(&found);
-    let counted = |which: usize| {
-        // Broken images are left out of sets in memory.
-        let lost = if parts[which].is_in_files() {
-            0
-        } else {
-            found[which].broken.len()
-        };
-        parts[which].len() + lost
-    };
+    // As they were listed: broken images are left out of sets in memory.
+    let counts = counts.unwrap_or_else(|| parts.map(Dataset::histogram));
     let examined = found.iter().map(|found| found.hashes.len()).sum();
     Ok(Inspection {
         name: source::name_of(path),
-        train: counted(0),
-        validation: counted(1),
+        train: counts[0].iter().sum(),
+        validation: counts[1].iter().sum(),
         examined,
-        classes: classes(parts[0], parts[1]),
+        classes: classes(parts[0].classes(), &counts),
         sizes,
         different_sizes,
         modes: modes(&found),
@@ -298,16 +295,24 @@ fn duplicates(names: &[Vec<String>; 2], found: &[Findings; 2]) -> (Vec<Duplicate
     (both, repeated)
 }
 
-fn classes(train: &Dataset, validation: &Dataset) -> Vec<ClassCount> {
-    let counts = train.histogram().into_iter().zip(validation.histogram());
-    train
-        .classes()
+/// How many labels there are of each class.
+fn counted(labels: &[u32], classes: usize) -> Vec<usize> {
+    let mut counts = vec![0; classes];
+    for label in labels {
+        counts[*label as usize] += 1;
+    }
+    counts
+}
+
+fn classes(names: &[String], [train, validation]: &[Vec<usize>; 2]) -> Vec<ClassCount> {
+    let counts = train.iter().zip(validation);
+    names
         .iter()
         .zip(counts)
         .map(|(name, (train, validation))| ClassCount {
             name: name.clone(),
-            train,
-            validation,
+            train: *train,
+            validation: *validation,
         })
         .collect()
 }

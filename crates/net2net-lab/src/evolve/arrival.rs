@@ -1,8 +1,9 @@
 //! What has arrived: the next slice, the next folder, or new files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::EvolveError;
 use super::home::Home;
@@ -45,17 +46,17 @@ pub(super) fn look(home: &Home, spec: &EvolveSpec) -> Result<Look, EvolveError> 
         Arrival::Snapshots {} => snapshot(spec, before.len() + 1, shape)?,
         Arrival::Files { least } => files(home, spec, *least, &before, shape)?,
     };
-    if let (Look::Arrived(arrived), true) = (&looked, before.is_empty())
-        && arrived.validation.is_none()
-    {
-        return Err(EvolveError::Arrival {
-            folder: spec.data.folder.clone().unwrap_or_default(),
-            why: "brings no images to judge by with its first data; put some under `val/CLASS`, or raise \
-                  `validation_share` under [data.read]"
-                .to_owned(),
-        });
+    match looked {
+        // More may come.
+        Look::Arrived(arrived) if before.is_empty() && arrived.validation.is_none() => {
+            Ok(Look::Nothing(format!(
+                "waiting for images to judge by: the first data bring none; put some under `val/CLASS` in {}, or raise \
+                 `validation_share` under [data.read]",
+                spec.data.folder.clone().unwrap_or_default().display()
+            )))
+        }
+        looked => Ok(looked),
     }
-    Ok(looked)
 }
 
 /// A slice of a data set that is there as a whole.
@@ -162,6 +163,12 @@ fn snapshot(
             path.display()
         )));
     }
+    if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none()) {
+        return Ok(Look::Nothing(format!(
+            "waiting for images in the folder {}, which is empty",
+            path.display()
+        )));
+    }
     let opened = open_decoded(&path, &spec.data.read, shape)?;
     Ok(Look::Arrived(Box::new(Arrived {
         name: format!("folder {number}"),
@@ -182,17 +189,42 @@ fn files(
 ) -> Result<Look, EvolveError> {
     let folder = data_folder(spec)?;
     let had = home.store.files()?;
-    let known = |name: &str, bytes: u64| {
-        let at = had.binary_search_by(|(had, _, _)| had.as_str().cmp(name));
-        at.is_ok_and(|at| had[at].1 == bytes)
+    let by_name: BTreeMap<&str, (u64, f64)> = had
+        .iter()
+        .map(|(file, at)| (file.name.as_str(), (file.bytes, *at)))
+        .collect();
+    // What was written to since is read again, since its length may be the same.
+    let known = |name: &str, bytes: u64, modified: Option<SystemTime>| {
+        let written = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let written = written.map_or(0.0, |since| since.as_secs_f64());
+        by_name
+            .get(name)
+            .is_some_and(|(had, at)| *had == bytes && written < *at)
     };
-    let hashes: BTreeSet<&str> = had.iter().map(|(_, _, hash)| hash.as_str()).collect();
-    let mut found = Arrivals::look(&folder, &spec.data.read, known)?;
+    let by_hash: BTreeMap<&str, &str> = had
+        .iter()
+        .map(|(file, _)| (file.sha256.as_str(), file.name.as_str()))
+        .collect();
+    let mut found = match Arrivals::look(&folder, &spec.data.read, known) {
+        // Folders that do not agree yet.
+        Err(error @ DataError::Layout { .. }) => {
+            return Ok(Look::Nothing(format!("waiting for other images: {error}")));
+        }
+        looked => looked?,
+    };
     let mut seen = BTreeSet::new();
+    let mut moved = 0;
     // The same image under another name is the same image.
-    found
-        .images
-        .retain(|one| !hashes.contains(&*one.sha256) && seen.insert(one.sha256.clone()));
+    found.images.retain(|one| {
+        let before = by_hash.get(&*one.sha256);
+        moved += usize::from(before.is_some_and(|name| folder_of(name) != folder_of(&one.name)));
+        before.is_none() && seen.insert(one.sha256.clone())
+    });
+    if moved > 0 {
+        found.notes.push(format!(
+            "{moved} images that are known lie in other folders now; what was learnt of them stays as it was"
+        ));
+    }
     let (judges, lessons): (Vec<&Newcomer>, Vec<&Newcomer>) =
         found.images.iter().partition(|one| one.validation);
     if lessons.len() < least {
@@ -243,6 +275,10 @@ fn files(
         files: found.images.iter().map(arrived).collect(),
         notes,
     })))
+}
+
+fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn arrived(one: &Newcomer) -> ArrivedFile {

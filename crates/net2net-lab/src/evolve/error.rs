@@ -53,6 +53,20 @@ pub enum EvolveError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is a home without its store.
+    #[error("{} is gone, and nothing is known of the model's life without it; take it from a backup, or make another home", path.display())]
+    NoStore {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The settings of a home cannot be used.
+    #[error("{}: {source}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SpecError,
+    },
     /// There is one already.
     #[error("{} is the home of a model already; choose another one", path.display())]
     Taken {

@@ -42,16 +42,14 @@ impl Home {
             });
         }
         let objects = Objects::in_folder(path.join("objects"));
-        let mut facts = vec![(fact::THREADS, spec.threads.unwrap_or(threads).to_string())];
+        let mut facts = vec![(fact::THREADS, threads.to_string())];
         if let Some(file) = &spec.start.file {
             let network = open_network(file)?;
             facts.push((fact::START, keep(&objects, network)?));
         }
         let mut store = Store::create(&path.join(STORE_FILE))?;
-        if store.events()?.is_empty() {
-            store.begin_life(&facts)?;
-        }
         // The settings come last: a home without them is not yet one, and is made by the same command.
+        store.begin_life(&facts)?;
         let mut stated = spec.at_home_in(path);
         let name = |file: PathBuf| file.file_name().map_or(file.clone(), PathBuf::from);
         stated.start.file = stated.start.file.map(name);
@@ -97,7 +95,8 @@ impl Home {
 
     /// The settings as they stand.
     pub fn spec(&self) -> Result<EvolveSpec, EvolveError> {
-        Ok(EvolveSpec::from_file(&self.path.join(SPEC_FILE))?)
+        let path = self.path.join(SPEC_FILE);
+        EvolveSpec::from_file(&path).map_err(|source| EvolveError::Settings { path, source })
     }
 
     /// The settings that a step began with: data folders are relative to the home.
@@ -109,7 +108,7 @@ impl Home {
         Ok(spec)
     }
 
-    /// Threads of all trials.
+    /// Threads of all trials where the settings do not say.
     pub(super) fn threads(&self) -> Result<usize, EvolveError> {
         let stated = self.store.fact(fact::THREADS)?;
         Ok(stated.and_then(|text| text.parse().ok()).unwrap_or(1))
@@ -128,11 +127,16 @@ impl Home {
 }
 
 fn is_home(path: &Path) -> Result<(), EvolveError> {
-    match path.join(SPEC_FILE).exists() && path.join(STORE_FILE).exists() {
-        true => Ok(()),
-        false => Err(EvolveError::NoHome {
-            path: path.to_owned(),
+    let path = path.to_owned();
+    match (
+        path.join(SPEC_FILE).exists(),
+        path.join(STORE_FILE).exists(),
+    ) {
+        (true, true) => Ok(()),
+        (true, false) => Err(EvolveError::NoStore {
+            path: path.join(STORE_FILE),
         }),
+        (false, _) => Err(EvolveError::NoHome { path }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The life of a model as the store tells it, going back in it, and taking a version out.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use net2net_core::io::write_atomic;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use super::error::EvolveError;
 use super::home::{Home, NETWORK};
 use super::publish::{champion_fault, settle};
 use super::run::Options;
+use super::samples::{classes_of, seen_by};
 use super::store::{Decision, Event, Snapshot, Step, Version};
 use crate::explore::Watcher;
 
@@ -51,7 +53,7 @@ pub fn life(home: &Home) -> Result<Life, EvolveError> {
         title: spec.title,
         champion: home.store.champion()?,
         head: home.store.head()?,
-        threads: home.threads()?,
+        threads: spec.threads.map_or_else(|| home.threads(), Ok)?,
         snapshots: home.store.snapshots()?,
         steps: home.store.steps()?,
         versions: home.store.versions()?,
@@ -87,7 +89,7 @@ impl Life {
 }
 
 /// Makes a version the champion again, and its trunk the one that goes on. `drop_data` puts away the data that arrived after
-/// those of its step: nothing is trained on them or judged by them any more.
+/// those of its step: nothing is trained on them or judged by them any more, until a version that learnt from them is gone back to.
 ///
 /// # Errors
 /// [`EvolveError::NoVersion`], or [`EvolveError::Damaged`] if its files are.
@@ -96,13 +98,19 @@ pub fn rollback(
     version: i64,
     drop_data: bool,
     options: &Options,
+    stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Result<(), EvolveError> {
+    // All that must be there afterwards is looked at first: the switch itself does not fail half-way.
+    home.spec()?;
     let target = home.store.version(version)?;
     let whose = format!("version {version}");
-    for hash in [&target.model, &target.trunk] {
-        home.objects.checked(hash, NETWORK, &whose)?;
+    let onnx = target.onnx.iter().map(|hash| (hash, "onnx"));
+    let networks = [&target.model, &target.trunk].map(|hash| (hash, NETWORK));
+    for (hash, extension) in networks.into_iter().chain(onnx) {
+        home.objects.checked(hash, extension, &whose)?;
     }
+    classes_of(home, &target)?;
     let steps = home.store.steps()?;
     let snapshot = steps.iter().find(|step| step.id == target.step);
     let last = snapshot.map_or(0, |step| step.snapshot);
@@ -110,9 +118,10 @@ pub fn rollback(
         true => format!("asked for, without the data that came after snapshot {last}"),
         false => "asked for; the data that it did not see count as new in the next step".to_owned(),
     };
+    let used = seen_by(&home.store.versions()?, Some(version));
     home.store
-        .roll_back(version, &reason, drop_data.then_some(last))?;
-    settle(home, options, watcher)
+        .roll_back(version, &reason, drop_data.then_some(last), &used)?;
+    settle(home, options, stop, watcher)
 }
 
 /// Writes the network of a version, by default the champion's, as ONNX or safetensors, by the name of the file.

@@ -5,9 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use net2net_core::io::{STAGED_PREFIX, write_atomic};
+use net2net_core::io::write_atomic;
 use serde::Serialize;
 
 use super::error::EvolveError;
@@ -16,8 +18,10 @@ use super::life::life;
 use super::objects::{is, sha256};
 use super::page;
 use super::run::Options;
+use super::samples::classes_of;
 use super::store::{Version, fact};
 use super::work::folder_of;
+use crate::compare::sweep;
 use crate::data::Normalization;
 use crate::explore::Watcher;
 use crate::train::{BEST_FILE, MODEL_FILE, TRUNK_FILE};
@@ -35,6 +39,8 @@ pub const EVENTS_FILE: &str = "events.jsonl";
 pub const PAGE_FILE: &str = "evolve.html";
 /// What the last hook said.
 const HOOK_LOG: &str = "hook.log";
+/// How often it is looked whether a hook has ended.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What stands beside the champion's files.
 #[derive(Serialize)]
@@ -52,6 +58,7 @@ struct Card<'a> {
 pub(super) fn settle(
     home: &mut Home,
     options: &Options,
+    stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Result<(), EvolveError> {
     if let Some(id) = home.store.champion()? {
@@ -60,11 +67,11 @@ pub(super) fn settle(
     }
     write_events(home)?;
     clear(home)?;
-    sweep(home)?;
+    sweep(home.path());
     let text = page::render(&life(home)?, &options.version);
     let path = home.path().join(PAGE_FILE);
     write_atomic(&path, text.as_bytes()).map_err(EvolveError::file(&path))?;
-    run_hook(home, watcher)
+    run_hook(home, stop, watcher)
 }
 
 /// Puts the champion's files in place, each whole. The card comes last: with its hashes a reader knows that they belong together.
@@ -84,10 +91,6 @@ fn show(home: &Home, champion: &Version) -> Result<(), EvolveError> {
         Some(hash) => put(CHAMPION_ONNX, hash, "onnx")?,
         None => remove(&place(CHAMPION_ONNX))?,
     }
-    let steps = home.store.steps()?;
-    let snapshot = steps.iter().find(|step| step.id == champion.step);
-    let snapshots = home.store.snapshots()?;
-    let snapshot = snapshot.and_then(|step| snapshots.iter().find(|s| s.id == step.snapshot));
     let normalization = home.store.fact(fact::NORMALIZATION)?;
     let card = Card {
         version: champion.id,
@@ -95,7 +98,7 @@ fn show(home: &Home, champion: &Version) -> Result<(), EvolveError> {
         onnx_sha256: champion.onnx.as_deref(),
         accuracy: champion.record.judgement.challenger.accuracy,
         parameters: champion.record.parameters,
-        classes: snapshot.map_or_else(Vec::new, |snapshot| snapshot.record.classes.clone()),
+        classes: classes_of(home, champion)?,
         normalization: normalization.and_then(|text| serde_json::from_str(&text).ok()),
     };
     let path = place(CHAMPION_CARD);
@@ -134,8 +137,9 @@ pub(super) fn champion_fault(home: &Home) -> Result<Option<String>, EvolveError>
 fn write_events(home: &Home) -> Result<(), EvolveError> {
     let path = home.path().join(EVENTS_FILE);
     let file = || EvolveError::file(&path);
-    let there = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+    // Bytes, not text: a kill may cut a letter in two.
+    let there = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read.map_err(file())?,
     };
     let mut lines = Vec::new();
@@ -146,23 +150,23 @@ fn write_events(home: &Home) -> Result<(), EvolveError> {
         })?;
         lines.push(line + "\n");
     }
-    let whole = lines.concat();
+    let whole = lines.concat().into_bytes();
     if there == whole {
         return Ok(());
     }
-    match whole.strip_prefix(&there) {
+    match whole.strip_prefix(&there[..]) {
         // Those who follow the file see it grow.
         Some(more) if !there.is_empty() => {
             use std::io::Write;
             let opened = fs::OpenOptions::new().append(true).open(&path);
             opened
                 .and_then(|mut out| {
-                    out.write_all(more.as_bytes())?;
+                    out.write_all(more)?;
                     out.sync_data()
                 })
                 .map_err(file())
         }
-        _ => write_atomic(&path, whole.as_bytes()).map_err(file()),
+        _ => write_atomic(&path, &whole).map_err(file()),
     }
 }
 
@@ -185,30 +189,13 @@ fn clear(home: &Home) -> Result<(), EvolveError> {
             if !folder.is_dir() {
                 continue;
             }
+            // A rollback ended the step in the middle of it.
+            if folder.extension().is_some_and(|end| end == "partial") {
+                fs::remove_dir_all(&folder).map_err(EvolveError::file(&folder))?;
+                continue;
+            }
             for name in [MODEL_FILE, BEST_FILE, TRUNK_FILE, ONNX_FILE] {
                 remove(&folder.join(name))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes files that a kill left half-written, which nothing names.
-fn sweep(home: &Home) -> Result<(), EvolveError> {
-    let mut folders = vec![home.path().to_owned()];
-    let objects = fs::read_dir(home.path().join("objects"));
-    folders.extend(
-        objects
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path())),
-    );
-    for folder in folders {
-        for entry in fs::read_dir(&folder).into_iter().flatten() {
-            let path = entry.map_err(EvolveError::file(&folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(STAGED_PREFIX) && path.is_file() {
-                remove(&path)?;
             }
         }
     }
@@ -224,17 +211,31 @@ fn remove(path: &Path) -> Result<(), EvolveError> {
     }
 }
 
-/// Runs the hook of a promotion, if there is one, and notes how it ended. A kill in between runs it once more.
-fn run_hook(home: &mut Home, watcher: &mut dyn Watcher) -> Result<(), EvolveError> {
+/// Runs the hook of a promotion, if there is one, and notes how it ended. A kill in between, or a request to stop, runs it once
+/// more.
+fn run_hook(
+    home: &mut Home,
+    stop: &AtomicBool,
+    watcher: &mut dyn Watcher,
+) -> Result<(), EvolveError> {
     let Some(version) = home.store.hook()? else {
         return Ok(());
     };
-    let Some(command) = home.spec()?.hooks.promoted else {
+    let hooks = home.spec()?.hooks;
+    let Some(command) = &hooks.promoted else {
         return home.store.no_hook();
     };
-    let ended = match hook_process(home, &command, version) {
-        Ok(status) if status.success() => "well".to_owned(),
-        Ok(status) => format!("with {status}; see {HOOK_LOG}"),
+    let timeout = Duration::from_secs_f64(hooks.timeout);
+    let ended =
+        hook_process(home, command, version).and_then(|mut child| wait(&mut child, timeout, stop));
+    let ended = match ended {
+        Ok(Waited::Ended(status)) if status.success() => "well".to_owned(),
+        Ok(Waited::Ended(status)) => format!("with {status}; see {HOOK_LOG}"),
+        Ok(Waited::TooLong) => format!(
+            "because it took longer than {} s; raise `timeout` under [hooks], and see {HOOK_LOG}",
+            hooks.timeout
+        ),
+        Ok(Waited::Stopped) => return Ok(()),
         Err(error) => format!("before it began: {error}"),
     };
     if ended != "well" {
@@ -244,25 +245,60 @@ fn run_hook(home: &mut Home, watcher: &mut dyn Watcher) -> Result<(), EvolveErro
     write_events(home)
 }
 
-fn hook_process(
-    home: &Home,
-    command: &str,
-    version: i64,
-) -> std::io::Result<std::process::ExitStatus> {
+/// How waiting for a process ended.
+enum Waited {
+    Ended(ExitStatus),
+    TooLong,
+    Stopped,
+}
+
+/// Waits for a process, and ends it, with all that it started, if it takes too long or one is to stop.
+fn wait(child: &mut Child, timeout: Duration, stop: &AtomicBool) -> std::io::Result<Waited> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Waited::Ended(status));
+        }
+        let ended = match (stop.load(Ordering::Relaxed), began.elapsed() > timeout) {
+            (true, _) => Waited::Stopped,
+            (false, true) => Waited::TooLong,
+            (false, false) => {
+                std::thread::sleep(PATIENCE);
+                continue;
+            }
+        };
+        #[cfg(unix)]
+        if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+            // It may have ended by itself just now.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        let _ = child.kill();
+        child.wait()?;
+        return Ok(ended);
+    }
+}
+
+/// Starts a hook, as the leader of a group of processes.
+fn hook_process(home: &Home, command: &str, version: i64) -> std::io::Result<Child> {
     let whole: PathBuf = std::path::absolute(home.path())?;
     let log = fs::File::create(whole.join(HOOK_LOG))?;
     let (shell, flag) = match cfg!(windows) {
         true => ("cmd", "/C"),
         false => ("sh", "-c"),
     };
-    Command::new(shell)
+    let mut process = Command::new(shell);
+    process
         .args([flag, command])
         .current_dir(&whole)
         .env("NET2NET_VERSION", version.to_string())
         .env("NET2NET_MODEL", whole.join(CHAMPION_FILE))
-        .env("NET2NET_ONNX", whole.join(CHAMPION_ONNX))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
-        .stderr(log)
-        .status()
+        .stderr(log);
+    if whole.join(CHAMPION_ONNX).exists() {
+        process.env("NET2NET_ONNX", whole.join(CHAMPION_ONNX));
+    }
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    process.spawn()
 }

@@ -8,13 +8,15 @@ use super::arrival::{Arrived, Look, look};
 use super::error::EvolveError;
 use super::home::Home;
 use super::publish::settle;
+use super::samples::{classes_of_line, left};
 use super::spec::EvolveSpec;
 use super::store::{Snapshot, SnapshotRecord, Step, fact, now};
-use super::work::Work;
+use super::work::{Work, adopted};
 use crate::compare::Stated;
 use crate::data::pack::{self, PACK_EXTENSION};
-use crate::data::{DataError, Dataset, Normalization};
+use crate::data::{DataError, Dataset, ImageShape, Normalization};
 use crate::explore::Watcher;
+use crate::trial::reads;
 
 /// How often it is looked whether one is to stop while waiting.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -50,24 +52,27 @@ pub enum Stepped {
     Interrupted,
 }
 
-/// Does one step, if data have arrived, or goes on with one that was interrupted.
+/// Does one step, if data have arrived, or goes on with one that was interrupted. Where nothing has arrived, `again` trains on
+/// what the trunk has not learnt from: after a rollback, or where a step failed or what came of it was worse.
 ///
 /// # Errors
 /// Those of [`EvolveError`]; the same command goes on afterwards.
 pub fn step(
     home: &mut Home,
     options: &Options,
+    again: bool,
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Result<Stepped, EvolveError> {
-    settle(home, options, watcher)?;
-    next(home, options, stop, watcher)
+    settle(home, options, stop, watcher)?;
+    next(home, options, again, stop, watcher)
 }
 
 /// A step of a home that is in order.
 fn next(
     home: &mut Home,
     options: &Options,
+    again: bool,
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Result<Stepped, EvolveError> {
@@ -76,21 +81,13 @@ fn next(
             watcher.note(&format!("step {}: goes on", step.id));
             step
         }
-        None => {
-            let spec = home.spec()?;
-            match look(home, &spec)? {
-                Look::Nothing(what) => return Ok(Stepped::Nothing(what)),
-                Look::Over(what) => return Ok(Stepped::Over(what)),
-                Look::Arrived(arrived) => {
-                    for note in &arrived.notes {
-                        watcher.note(note);
-                    }
-                    begin(home, &spec, *arrived)?
-                }
-            }
-        }
+        None => match opened(home, again, watcher)? {
+            Ok(step) => step,
+            Err(waiting) => return Ok(waiting),
+        },
     };
     let number = step.id;
+    let adopts = adopted(home, &step)?.is_some();
     let Some(settled) = Work::new(home, options, step, stop, watcher)?.run()? else {
         return Ok(Stepped::Interrupted);
     };
@@ -102,8 +99,59 @@ fn next(
         promoted: settled.promoted,
         reason: reason.map_or_else(String::new, |one| one.reason.clone()),
     };
-    settle(home, options, watcher)?;
-    Ok(stepped)
+    settle(home, options, stop, watcher)?;
+    match adopts {
+        // The network that the life begins with is a version now; the data that came are still to be learnt from.
+        true => {
+            watcher.note(&said(&stepped));
+            next(home, options, again, stop, watcher)
+        }
+        false => Ok(stepped),
+    }
+}
+
+/// Begins a step about data that have arrived, or that the trunk has not learnt from; otherwise what is waited for.
+fn opened(
+    home: &mut Home,
+    again: bool,
+    watcher: &mut dyn Watcher,
+) -> Result<Result<Step, Stepped>, EvolveError> {
+    let spec = home.spec()?;
+    if let Some(snapshot) = left(home, false)? {
+        return begin_again(home, &spec, snapshot).map(Ok);
+    }
+    let (what, waiting) = match look(home, &spec)? {
+        Look::Arrived(arrived) => {
+            for note in &arrived.notes {
+                watcher.note(note);
+            }
+            return begin(home, &spec, *arrived).map(Ok);
+        }
+        Look::Nothing(what) => (what.clone(), Stepped::Nothing(what)),
+        Look::Over(what) => (what.clone(), Stepped::Over(what)),
+    };
+    match left(home, true)? {
+        Some(snapshot) if again => {
+            watcher.note(&what);
+            begin_again(home, &spec, snapshot).map(Ok)
+        }
+        Some(_) => {
+            let path = home.path().display();
+            let more = format!(
+                "{what}; some data are not learnt from: net2net evolve step {path} --again"
+            );
+            Ok(Err(match waiting {
+                Stepped::Over(_) => Stepped::Over(more),
+                _ => Stepped::Nothing(more),
+            }))
+        }
+        None => Ok(Err(waiting)),
+    }
+}
+
+fn begin_again(home: &mut Home, spec: &EvolveSpec, snapshot: i64) -> Result<Step, EvolveError> {
+    let settings = spec.at_home_in(home.path()).to_toml()?;
+    home.store.begin_again(snapshot, &settings)
 }
 
 /// Does a step whenever data arrive, and looks for them every `every`. Ends when there will be none, if `until_idle` also when
@@ -119,10 +167,10 @@ pub fn run(
     stop: &AtomicBool,
     watcher: &mut dyn Watcher,
 ) -> Result<Stepped, EvolveError> {
-    settle(home, options, watcher)?;
+    settle(home, options, stop, watcher)?;
     let mut waited_for = String::new();
     loop {
-        let stepped = next(home, options, stop, watcher)?;
+        let stepped = next(home, options, false, stop, watcher)?;
         match &stepped {
             Stepped::Done { .. } => {
                 watcher.note(&said(&stepped));
@@ -173,8 +221,8 @@ pub fn said(stepped: &Stepped) -> String {
 fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, EvolveError> {
     let before = home.store.snapshots()?;
     // Classes of data that were put away are not known any more.
-    let used = before.iter().rev().find(|snapshot| !snapshot.dropped);
-    let mut classes = used.map_or_else(Vec::new, |last| last.record.classes.clone());
+    let used: Vec<Snapshot> = before.iter().filter(|one| !one.dropped).cloned().collect();
+    let mut classes = classes_of_line(home, home.store.head()?, &used)?;
     let mut new_classes = Vec::new();
     let own = arrived.train.classes().iter();
     let judged = arrived.validation.iter().flat_map(Dataset::classes);
@@ -183,6 +231,9 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
             classes.push(class.clone());
             new_classes.push(class.clone());
         }
+    }
+    if let (true, Some(start)) = (before.is_empty(), home.store.fact(fact::START)?) {
+        suits(home, &start, arrived.train.shape())?;
     }
     let normalization = match home.store.fact(fact::NORMALIZATION)? {
         Some(known) => known,
@@ -220,6 +271,17 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
     let settings = spec.at_home_in(home.path()).to_toml()?;
     home.store
         .begin_step(&snapshot, &arrived.files, &normalization, &settings)
+}
+
+/// Refuses the first data if the network that the life begins with does not read such images.
+fn suits(home: &Home, start: &str, images: ImageShape) -> Result<(), EvolveError> {
+    let network = home.network(start, "the network that the life begins with")?;
+    reads(&network.graph, images).map_err(|why| EvolveError::Arrival {
+        folder: home.path().to_owned(),
+        why: format!(
+            "cannot begin with these images: {why}; or make another home with a network that does"
+        ),
+    })
 }
 
 fn keep(home: &Home, data: &Dataset) -> Result<String, EvolveError> {

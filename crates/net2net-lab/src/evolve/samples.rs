@@ -32,6 +32,7 @@ pub(super) fn choose(home: &Home, spec: &EvolveSpec, step: &Step) -> Result<Chos
     let mut known = home.store.snapshots()?;
     known.retain(|snapshot| !snapshot.dropped && snapshot.id <= step.snapshot);
     let seen = seen_by(&home.store.versions()?, step.head);
+    let classes = classes_of_line(home, step.head, &known)?;
     let (old, new): (Vec<&Snapshot>, Vec<&Snapshot>) = known
         .iter()
         .partition(|snapshot| seen.contains(&snapshot.id));
@@ -64,11 +65,14 @@ pub(super) fn choose(home: &Home, spec: &EvolveSpec, step: &Step) -> Result<Chos
             },
         ));
     }
-    let classes = known.last().map(|last| last.record.classes.clone());
+    // Where each class has one image, that one judges and selects.
+    if selection.iter().all(|share| share.samples.is_empty()) {
+        selection = judges.iter().map(|(_, share)| share.clone()).collect();
+    }
     Ok(Chosen {
         mixture: Mixture {
             name: format!("step {}", step.id),
-            classes: classes.unwrap_or_default(),
+            classes,
             train,
             validation: selection,
         },
@@ -79,8 +83,54 @@ pub(super) fn choose(home: &Home, spec: &EvolveSpec, step: &Step) -> Result<Chos
     })
 }
 
+/// The classes of a line, in the order of its outputs: those of its head, then those that came with data that are in use.
+pub(super) fn classes_of_line(
+    home: &Home,
+    head: Option<i64>,
+    known: &[Snapshot],
+) -> Result<Vec<String>, EvolveError> {
+    let mut classes = match head {
+        Some(head) => classes_of(home, &home.store.version(head)?)?,
+        None => Vec::new(),
+    };
+    for class in known.iter().flat_map(|snapshot| &snapshot.record.classes) {
+        if !classes.contains(class) {
+            classes.push(class.clone());
+        }
+    }
+    Ok(classes)
+}
+
+/// The classes of a version, in the order of its outputs.
+pub(super) fn classes_of(home: &Home, version: &Version) -> Result<Vec<String>, EvolveError> {
+    let whose = format!("version {}", version.id);
+    let bytes = home.objects.read(&version.samples, "json", &whose)?;
+    let list: Mixture = serde_json::from_slice(&bytes).map_err(|source| EvolveError::Json {
+        path: home.objects.path(&version.samples, "json"),
+        source,
+    })?;
+    Ok(list.classes)
+}
+
+/// The newest snapshot that the trunk has not learnt from, if no step has gone on from that trunk yet, or if whatever was tried
+/// is to be tried `again`.
+pub(super) fn left(home: &Home, again: bool) -> Result<Option<i64>, EvolveError> {
+    let head = home.store.head()?;
+    let tried = home.store.steps()?.iter().any(|step| step.head == head);
+    if tried && !again {
+        return Ok(None);
+    }
+    let seen = seen_by(&home.store.versions()?, head);
+    let known = home.store.snapshots()?;
+    let mut unseen = known
+        .iter()
+        .rev()
+        .filter(|s| !s.dropped && !seen.contains(&s.id));
+    Ok(unseen.next().map(|snapshot| snapshot.id))
+}
+
 /// The snapshots that a version and its ancestors learnt from.
-fn seen_by(versions: &[Version], mut head: Option<i64>) -> BTreeSet<i64> {
+pub(super) fn seen_by(versions: &[Version], mut head: Option<i64>) -> BTreeSet<i64> {
     let mut seen = BTreeSet::new();
     while let Some(id) = head {
         let Some(version) = versions.iter().find(|version| version.id == id) else {

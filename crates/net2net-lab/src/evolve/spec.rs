@@ -178,13 +178,24 @@ impl Default for Promotion {
 }
 
 /// What is run when something happens.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hooks {
     /// A command of the shell, run in the home when another version became the champion. It finds `NET2NET_VERSION`,
-    /// `NET2NET_MODEL` and `NET2NET_ONNX` in its environment.
+    /// `NET2NET_MODEL` and, where the network has that form, `NET2NET_ONNX` in its environment. The home is locked meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted: Option<String>,
+    /// Seconds after which it is ended, with all that it started.
+    pub timeout: f64,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Hooks {
+            promoted: None,
+            timeout: 600.0,
+        }
+    }
 }
 
 impl EvolveSpec {
@@ -259,6 +270,11 @@ impl EvolveSpec {
             promotion.selection_share > 0.0 && promotion.selection_share < 1.0,
             "`promotion.selection_share` must be between 0 and 1",
         )?;
+        require(
+            self.hooks.timeout > 0.0 && self.hooks.timeout <= 1e6,
+            "`hooks.timeout` must be above 0",
+        )?;
+        self.limits.check()?;
         if let Some(growth) = &self.growth {
             require(
                 growth.probe_epochs > 0.0 && growth.probe_epochs.is_finite(),

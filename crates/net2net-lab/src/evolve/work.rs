@@ -1,7 +1,7 @@
 //! One step: what its trials start from, which they are, and what comes of them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use net2net_core::io::Checkpoint;
@@ -23,7 +23,9 @@ use crate::compare::{DataSpec, Stated};
 use crate::data::{Dataset, Mixture, Normalization, Share};
 use crate::explore::{Watcher, context};
 use crate::train::{MODEL_FILE, Recipe, TRUNK_FILE, TrainingData};
-use crate::trial::{ONNX_FILE, TrialResult, TrialSpec, classes_of};
+use crate::trial::{
+    ONNX_FILE, TrialError, TrialResult, TrialSpec, classes_of, latency_ms, write_onnx,
+};
 
 /// The trial that makes the release and the next trunk.
 const RELEASE: &str = "release";
@@ -63,9 +65,10 @@ impl<'a> Work<'a> {
         stop: &'a AtomicBool,
         watcher: &'a mut dyn Watcher,
     ) -> Result<Work<'a>, EvolveError> {
+        let spec = home.settings(&step.settings)?;
         Ok(Work {
-            spec: home.settings(&step.settings)?,
-            threads: home.threads()?,
+            threads: spec.threads.map_or_else(|| home.threads(), Ok)?,
+            spec,
             folder: folder_of(home, step.id),
             home,
             options,
@@ -79,6 +82,9 @@ impl<'a> Work<'a> {
     /// Does the step; `None` if it was interrupted.
     pub(super) fn run(mut self) -> Result<Option<Settled>, EvolveError> {
         let chosen = choose(self.home, &self.spec, &self.step)?;
+        if let Some(start) = adopted(self.home, &self.step)? {
+            return self.adopt(&start, chosen).map(Some);
+        }
         self.lengthen(chosen.new_samples + chosen.replayed);
         let list = self.keep_list(&chosen.mixture)?;
         let data = self.folder.join("data");
@@ -119,9 +125,9 @@ impl<'a> Work<'a> {
             Ok(result) => result,
             Err(why) => {
                 decisions.push(self.no_version(&why));
-                return Ok(Some(
-                    self.settled(None, decisions, false, false, "failed", &why),
-                ));
+                let mut settled = self.settled(None, decisions, false, false, "failed", &why);
+                settled.event.1["samples"] = json!(list);
+                return Ok(Some(settled));
             }
         };
         self.watcher.note(&format!(
@@ -131,25 +137,75 @@ impl<'a> Work<'a> {
         ));
         let mut steps = trunk.plans.clone();
         steps.extend(grown.plan);
+        let classes = chosen.mixture.classes.clone();
         let version = self.version(&result, chosen, list, &steps, grown.record)?;
-        self.decide(version, decisions).map(Some)
+        Ok(Some(self.decide(version, &classes, decisions)))
+    }
+
+    /// Makes the network that the life begins with a version as it is, so that what comes of it has to be better.
+    fn adopt(&self, start: &str, chosen: Chosen) -> Result<Settled, EvolveError> {
+        let network = self
+            .home
+            .network(start, "the network that the life begins with")?;
+        let outputs = classes_of(&network.graph).unwrap_or(usize::MAX);
+        let classes = chosen.mixture.classes.clone();
+        let list = Mixture {
+            name: "nothing: the network that the life begins with".to_owned(),
+            classes: classes.iter().take(outputs).cloned().collect(),
+            train: Vec::new(),
+            validation: Vec::new(),
+        };
+        let samples = self.keep_list(&list)?;
+        let data = self.folder.join("data");
+        lay_out(self.home, &list, &chosen.judges, &samples, &data)?;
+        let latency_ms = match self.spec.limits.latency_ms {
+            Some(_) => Some(latency_ms(&network.graph, self.threads).map_err(TrialError::from)?),
+            None => None,
+        };
+        let path = self.folder.join(ONNX_FILE);
+        let onnx = match write_onnx(&network, &path)? {
+            None => self.keep_onnx(&path)?,
+            Some(_) => None,
+        };
+        let record = VersionRecord {
+            grew: Vec::new(),
+            plans: Vec::new(),
+            parameters: network.graph.parameter_count(),
+            flops: network.graph.flops(),
+            latency_ms,
+            judgement: self.judgement(start, &chosen)?,
+            snapshots: Vec::new(),
+            new_samples: 0,
+            replayed: 0,
+            seconds: 0.0,
+            training_flops: 0.0,
+            growth: None,
+            metrics: Vec::new(),
+        };
+        let version = NewVersion {
+            model: start.to_owned(),
+            onnx,
+            trunk: start.to_owned(),
+            samples,
+            trial: String::new(),
+            record,
+        };
+        Ok(self.decide(version, &classes, Vec::new()))
     }
 
     /// Whether the new network replaces the champion.
     fn decide(
-        &mut self,
+        &self,
         version: NewVersion,
+        classes: &[String],
         mut decisions: Vec<NewDecision>,
-    ) -> Result<Settled, EvolveError> {
+    ) -> Settled {
         let record = &version.record;
         let cost = Cost {
             parameters: record.parameters,
             flops: record.flops,
             latency_ms: record.latency_ms,
         };
-        let snapshots = self.home.store.snapshots()?;
-        let newest = snapshots.iter().find(|s| s.id == self.step.snapshot);
-        let classes = newest.map_or(&[][..], |newest| &newest.record.classes);
         let decided = verdict(
             &record.judgement,
             cost,
@@ -177,7 +233,7 @@ impl<'a> Work<'a> {
                     .to_owned(),
             });
         }
-        Ok(self.settled(Some(version), decisions, promoted, goes_on, kind, &why))
+        self.settled(Some(version), decisions, promoted, goes_on, kind, &why)
     }
 
     fn settled(
@@ -268,19 +324,7 @@ impl<'a> Work<'a> {
 
     /// What the step goes on from, with the plan for new classes.
     fn trunk(&self, classes: &[String]) -> Result<Trunk, EvolveError> {
-        let head = self.step.head.map(|id| self.home.store.version(id));
-        let head = head.transpose()?;
-        let (hash, whose) = match &head {
-            Some(head) => (
-                Some(head.trunk.clone()),
-                format!("the trunk of version {}", head.id),
-            ),
-            None => (
-                self.home.store.fact(fact::START)?,
-                "the network that everything began with".to_owned(),
-            ),
-        };
-        let Some(hash) = hash else {
+        let Some(head) = self.step.head else {
             return Ok(Trunk {
                 file: None,
                 plans: Vec::new(),
@@ -288,7 +332,9 @@ impl<'a> Work<'a> {
                 keep_moments: false,
             });
         };
-        let mut network = self.home.network(&hash, &whose)?;
+        let head = self.home.store.version(head)?;
+        let whose = format!("the trunk of version {}", head.id);
+        let mut network = self.home.network(&head.trunk, &whose)?;
         let mut plans = Vec::new();
         if classes_of(&network.graph).is_some_and(|found| found < classes.len()) {
             plans.push((
@@ -297,10 +343,10 @@ impl<'a> Work<'a> {
             ));
         }
         Ok(Trunk {
-            file: Some(self.home.objects.path(&hash, NETWORK)),
+            file: Some(self.home.objects.path(&head.trunk, NETWORK)),
             plans,
             network: Some(network),
-            keep_moments: head.is_some_and(|head| self.shares_moments(&head)),
+            keep_moments: self.shares_moments(&head),
         })
     }
 
@@ -360,14 +406,7 @@ impl<'a> Work<'a> {
     ) -> Result<NewVersion, EvolveError> {
         let out = self.trial_folder(RELEASE);
         let model = self.home.keep(&out.join(MODEL_FILE))?;
-        let onnx = match out.join(ONNX_FILE).exists() {
-            true => {
-                let path = out.join(ONNX_FILE);
-                let bytes = fs::read(&path).map_err(EvolveError::file(&path))?;
-                Some(self.home.objects.put(&bytes, "onnx")?)
-            }
-            false => None,
-        };
+        let onnx = self.keep_onnx(&out.join(ONNX_FILE))?;
         let mut plans = Vec::new();
         let mut grew = Vec::new();
         for (_, bytes) in steps {
@@ -400,6 +439,15 @@ impl<'a> Work<'a> {
             trial,
             record,
         })
+    }
+
+    /// Keeps an ONNX file, where the network has that form.
+    fn keep_onnx(&self, path: &Path) -> Result<Option<String>, EvolveError> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(self.home.objects.put(&bytes, "onnx")?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(EvolveError::file(path)(source)),
+        }
     }
 
     /// How the new network and the champion do on the images that judge.
@@ -448,6 +496,14 @@ impl<'a> Work<'a> {
                 .map(|theirs| scores(theirs, &images, &counts)),
             difference: theirs.as_ref().map(compared),
         })
+    }
+}
+
+/// The hash of the network that the life begins with, if a step is to make it the first version.
+pub(super) fn adopted(home: &Home, step: &Step) -> Result<Option<String>, EvolveError> {
+    match step.head {
+        Some(_) => Ok(None),
+        None => home.store.fact(fact::START),
     }
 }
 

@@ -43,12 +43,12 @@ pub enum ExploreError {
     Request(#[from] RequestError),
     /// A network of the exploration cannot be read.
     #[error(
-        "{source}; remove {} and resume: the trial is done again, to the same bits",
-        folder.display()
+        "{source}; remove {} and resume: it is made again, to the same bits",
+        remove.display()
     )]
     Damaged {
-        /// The trial's folder.
-        folder: PathBuf,
+        /// The trial's folder, or the file of the start.
+        remove: PathBuf,
         /// What is wrong.
         source: Box<IoError>,
     },

@@ -3,6 +3,7 @@
 use net2net_core::io::Checkpoint;
 use net2net_core::plan::PlanError;
 use net2net_core::request::{RequestError, request};
+use serde::{Deserialize, Serialize};
 
 use super::error::ExploreError;
 use super::moves::{fingerprint, moves};
@@ -31,14 +32,27 @@ pub(crate) struct Asked<'a> {
     pub(crate) threads: usize,
 }
 
+/// Moves that are not proposed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    /// Those whose architecture was there already.
+    pub(crate) duplicates: usize,
+    /// Those beyond the limits.
+    #[serde(default)]
+    pub(crate) beyond: usize,
+    /// Those that the network does not allow, and why.
+    #[serde(default)]
+    pub(crate) refused: Vec<String>,
+}
+
 /// Plans all moves of a network, leaves out what is refused, beyond the limits or `known` by its fingerprint, and scores the
-/// rest: the best first, and how many were left out because an architecture was there already.
+/// rest: the best first, and what was left out.
 pub(crate) fn propose(
     model: &Checkpoint,
     data: &TrainingData,
     asked: &Asked<'_>,
     known: impl Fn(&str) -> bool,
-) -> Result<(Vec<Proposal>, usize), ExploreError> {
+) -> Result<(Vec<Proposal>, LeftOut), ExploreError> {
     let (graph, weights, threads) = (&model.graph, &model.weights, asked.threads);
     let drawn = data.statistics_images(asked.seed)?;
     let mut cx = context(threads)?;
@@ -51,7 +65,7 @@ pub(crate) fn propose(
         threads,
     )?;
     let mut proposals: Vec<Proposal> = Vec::new();
-    let mut duplicates = 0;
+    let mut left = LeftOut::default();
     for one in moves(graph, asked.moves) {
         let (batch, inputs) = (drawn.count, [&drawn.images[..]]);
         let seed = asked.plan_seed;
@@ -59,13 +73,16 @@ pub(crate) fn propose(
         let (plan, growth) = match planned {
             Err(error @ RequestError::Plan(PlanError::Measure(_))) => return Err(error.into()),
             // What cannot grow is no move.
-            Err(_) => continue,
+            Err(why) => {
+                left.refused.push(format!("{}: {why}", one.name));
+                continue;
+            }
             Ok(planned) => planned,
         };
         let grown = growth.graph();
         let fingerprint = fingerprint(grown);
         if known(&fingerprint) || proposals.iter().any(|p| p.fingerprint == fingerprint) {
-            duplicates += 1;
+            left.duplicates += 1;
             continue;
         }
         let (parameters, flops) = (grown.parameter_count(), grown.flops());
@@ -73,6 +90,7 @@ pub(crate) fn propose(
         if limits.parameters.is_some_and(|most| parameters > most)
             || limits.flops.is_some_and(|most| flops > most)
         {
+            left.beyond += 1;
             continue;
         }
         let latency_ms = match asked.latency {
@@ -82,6 +100,7 @@ pub(crate) fn propose(
         if let (Some(most), Some(found)) = (limits.latency_ms, latency_ms)
             && found > most
         {
+            left.beyond += 1;
             continue;
         }
         proposals.push(Proposal {
@@ -96,5 +115,5 @@ pub(crate) fn propose(
     }
     let score = |p: &Proposal| p.score.unwrap_or(f64::NEG_INFINITY);
     proposals.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    Ok((proposals, duplicates))
+    Ok((proposals, left))
 }

@@ -114,6 +114,9 @@ pub struct Control {
     pub ancestry_flops: f64,
     /// Seconds of the same.
     pub ancestry_seconds: f64,
+    /// Whether its ancestry begins with a network that was trained elsewhere, at a cost that is not known here.
+    #[serde(default)]
+    pub given: bool,
     /// The epochs from scratch that cost as many operations.
     pub epochs: f64,
     /// The accuracy from scratch; none if it failed.

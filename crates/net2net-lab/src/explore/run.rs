@@ -1,5 +1,6 @@
 //! Doing an exploration: each seed's search, its front and its control, and the page.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -101,6 +102,7 @@ pub fn explore(
             state: State::default(),
             stopped_by: None,
             duplicates: 0,
+            broken: BTreeSet::new(),
         };
         if !search.run()? {
             return Ok(Ended::Interrupted);
@@ -160,6 +162,12 @@ fn finish(search: &mut Search<'_>) -> Result<Option<SeedRecord>, ExploreError> {
     winners::write(&search.state, &search.folder, &front)?;
     let mut control = None;
     let wanted = search.spec.control && !search.spec.from_scratch;
+    if wanted && ranked.first() == Some(&0) {
+        search.watcher.note(&format!(
+            "seed{}: no control, since nothing that grew is better than the start",
+            search.seed
+        ));
+    }
     if let (true, Some(best)) = (wanted, ranked.first().filter(|best| **best > 0)) {
         match self::control(search, *best)? {
             Some(found) => control = Some(found),
@@ -207,6 +215,7 @@ fn control(search: &mut Search<'_>, best: usize) -> Result<Option<Control>, Expl
         grown,
         ancestry_flops,
         ancestry_seconds,
+        given: search.spec.start.file.is_some(),
         epochs,
         scratch: outcome.accuracy(),
         scratch_seconds: result.map_or(0.0, |result| result.training_seconds),

@@ -1,5 +1,6 @@
 //! The search of one seed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ExploreError;
 use super::moves::fingerprint;
-use super::propose::{Asked, propose};
+use super::propose::{Asked, LeftOut, propose};
 use super::run::{Options, Watcher};
 use super::spec::ExploreSpec;
 use super::state::{Candidate, Outcome, Proposal, State};
@@ -23,7 +24,8 @@ use crate::trial::{
     read_done, side_by_side,
 };
 
-const START_FILE: &str = "start.safetensors";
+/// The network that a search starts from, in the folder of its seed.
+pub(super) const START_FILE: &str = "start.safetensors";
 const PLAN_FILE: &str = "plan.json";
 
 /// What a search works with.
@@ -43,13 +45,16 @@ pub(super) struct Search<'a> {
     pub(super) stopped_by: Option<&'static str>,
     /// Proposals whose architecture was there.
     pub(super) duplicates: usize,
+    /// The broken images that were said.
+    pub(super) broken: BTreeSet<String>,
 }
 
 /// The moves of a candidate, as they are kept.
 #[derive(Serialize, Deserialize)]
 struct Scored {
     seconds: f64,
-    duplicates: usize,
+    #[serde(flatten)]
+    left_out: LeftOut,
     proposals: Vec<Proposal>,
 }
 
@@ -192,8 +197,13 @@ impl Search<'_> {
     }
 
     fn checkpoint(&self, path: &Path) -> Result<Checkpoint, ExploreError> {
+        // Of a trial all is made again; the start lies beside all trials of the seed.
+        let remove = match path.parent() {
+            Some(trial) if trial != self.folder => trial,
+            _ => path,
+        };
         Checkpoint::read(path).map_err(|source| ExploreError::Damaged {
-            folder: path.parent().unwrap_or(path).to_owned(),
+            remove: remove.to_owned(),
             source: Box::new(source),
         })
     }
@@ -225,15 +235,20 @@ impl Search<'_> {
         if candidate == 0 && scored.proposals.is_empty() {
             return Err(ExploreError::NoMove { seed: self.seed });
         }
+        let (seed, name, left) = (self.seed, label(candidate), &scored.left_out);
         self.watcher.note(&format!(
-            "seed{} {}: {} moves scored in {:.1} s",
-            self.seed,
-            label(candidate),
+            "seed{seed} {name}: {} moves scored in {:.1} s; left out: {} that are there already, {} beyond the limits",
             scored.proposals.len(),
-            scored.seconds
+            scored.seconds,
+            left.duplicates,
+            left.beyond
         ));
+        for refused in &left.refused {
+            self.watcher
+                .note(&format!("seed{seed} {name}: no move: {refused}"));
+        }
         self.state.spent.seconds += scored.seconds;
-        self.duplicates += scored.duplicates;
+        self.duplicates += left.duplicates;
         self.state.moves.insert(candidate, scored.proposals);
         Ok(())
     }
@@ -251,11 +266,11 @@ impl Search<'_> {
             plan_seed: self.seed ^ candidate as u64,
             threads: self.options.threads,
         };
-        let (proposals, duplicates) =
+        let (proposals, left_out) =
             propose(&model, self.data, &asked, |known| self.state.has(known))?;
         Ok(Scored {
             seconds: began.elapsed().as_secs_f64(),
-            duplicates,
+            left_out,
             proposals,
         })
     }
@@ -448,6 +463,15 @@ impl Search<'_> {
                 None => {}
             }
         }
+        for image in all
+            .iter()
+            .filter_map(Outcome::result)
+            .flat_map(|done| &done.broken)
+        {
+            if self.broken.insert(image.clone()) {
+                self.watcher.note(image);
+            }
+        }
         Ok(Some(all))
     }
 
@@ -476,7 +500,7 @@ impl Search<'_> {
         Ok(outcomes.and_then(|all| all.into_iter().next()))
     }
 
-    /// Operations and seconds of training of a candidate and all that it grew from.
+    /// Operations and seconds of training of a candidate and all that it grew from, as far as that was trained here.
     pub(super) fn ancestry_cost(&self, candidate: usize) -> (f64, f64) {
         let line = ancestry(&self.state, candidate);
         let results = self.state.results.iter();

@@ -296,6 +296,8 @@ impl ExploreSpec {
             "`moves` widens by a factor that is not above 1",
         )?;
         self.search.check()?;
+        self.limits.check()?;
+        self.budget.check()?;
         let recipes = [
             ("start's", self.start.recipe.as_ref()),
             ("candidates'", Some(&self.recipe)),
@@ -309,6 +311,31 @@ impl ExploreSpec {
             }
         }
         Ok(())
+    }
+}
+
+impl Limits {
+    /// Refuses limits that nothing is within.
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        let above_nothing = self.parameters != Some(0)
+            && self.flops != Some(0)
+            && self.latency_ms.is_none_or(|most| most > 0.0);
+        match above_nothing {
+            true => Ok(()),
+            false => Err(SpecError::Setting("`limits` must be above 0".to_owned())),
+        }
+    }
+}
+
+impl Budget {
+    fn check(&self) -> Result<(), SpecError> {
+        let above_nothing = self.trials != Some(0)
+            && self.seconds.is_none_or(|most| most > 0.0)
+            && self.flops.is_none_or(|most| most > 0.0);
+        match above_nothing {
+            true => Ok(()),
+            false => Err(SpecError::Setting("`budget` must be above 0".to_owned())),
+        }
     }
 }
 

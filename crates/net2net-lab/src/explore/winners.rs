@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use net2net_core::io::write_atomic;
+use net2net_core::io::{Checkpoint, write_atomic};
 
 use super::error::ExploreError;
+use super::seed::START_FILE;
 use super::state::State;
 use crate::train::MODEL_FILE;
-use crate::trial::ONNX_FILE;
+use crate::trial::{ONNX_FILE, TrialError, write_onnx};
 
 /// A candidate in names of files.
 pub(super) fn label(candidate: usize) -> String {
@@ -33,15 +34,23 @@ pub(super) fn ancestry(state: &State, candidate: usize) -> Vec<usize> {
 /// Leaves each of some candidates in `winners/`: the network, and the plans that lead to it from the start, in their order.
 pub(super) fn write(state: &State, folder: &Path, front: &[usize]) -> Result<(), ExploreError> {
     for candidate in front {
-        let Some((rung, _)) = state.last(*candidate) else {
-            continue;
-        };
         let to = folder.join("winners").join(label(*candidate));
         fs::create_dir_all(&to).map_err(ExploreError::file(&to))?;
-        let from = folder.join("trials").join(trial(*candidate, rung));
-        for file in [MODEL_FILE, ONNX_FILE] {
-            if from.join(file).exists() {
-                copy(&from.join(file), &to.join(file))?;
+        match state.last(*candidate) {
+            Some((rung, _)) => {
+                let from = folder.join("trials").join(trial(*candidate, rung));
+                for file in [MODEL_FILE, ONNX_FILE] {
+                    if from.join(file).exists() {
+                        copy(&from.join(file), &to.join(file))?;
+                    }
+                }
+            }
+            // A start that was not trained here, as it was given.
+            None => {
+                let start = folder.join(START_FILE);
+                copy(&start, &to.join(MODEL_FILE))?;
+                let model = Checkpoint::read(&start).map_err(TrialError::from)?;
+                write_onnx(&model, &to.join(ONNX_FILE))?;
             }
         }
         let line = ancestry(state, *candidate);

@@ -72,6 +72,12 @@ impl Kind {
         Self::Hinted,
     ];
 
+    /// Whether the run begins with a trained teacher, or learns from one, so that the teacher's training is a cost of its own.
+    #[must_use]
+    pub const fn owes_a_teacher(self) -> bool {
+        !matches!(self, Self::Teacher | Self::Scratch | Self::ScratchShort)
+    }
+
     /// The name that people read, as it stands at the start of a line.
     #[must_use]
     pub const fn label(self) -> &'static str {

@@ -179,11 +179,7 @@ fn race(comparison: &Comparison, growth: &str, kind: Kind, pace: Kind) -> Race {
         .map(|&seed| {
             let run = |kind| comparison.run(growth, kind, seed);
             let level = run(pace).and_then(level);
-            // What owes nothing to a teacher has no cost with one.
-            let teacher = match kind {
-                Kind::ScratchShort => None,
-                _ => run(Kind::Teacher),
-            };
+            let teacher = run(Kind::Teacher).filter(|_| kind.owes_a_teacher());
             SeedSpeedup::new(seed, level, run(kind), run(Kind::Scratch), teacher)
         })
         .collect();

@@ -42,6 +42,16 @@ impl TrainingData {
         )
     }
 
+    /// The broken images that were come upon so far, of those that stay in their files, a sentence each.
+    pub fn broken(&self) -> Vec<String> {
+        let parts = [&self.splits.train, &self.splits.validation];
+        let named = parts.into_iter().flat_map(|part| {
+            let all = part.broken().into_iter();
+            all.map(|(image, why)| format!("{}: {image} {why}", part.name()))
+        });
+        named.collect()
+    }
+
     /// The training images on which new batch normalisations measure their statistics.
     pub fn statistics_images(&self, seed: u64) -> Result<Drawn, DataError> {
         let (train, purpose) = (&self.splits.train, "statistics images");

@@ -39,6 +39,12 @@ pub struct Recipe {
     /// What is done to training images.
     #[serde(default)]
     pub augmentation: Augmentation,
+    /// Seconds of training after which a checkpoint is written, to go on from after a kill.
+    #[serde(
+        default = "checkpoint_seconds",
+        skip_serializing_if = "is_checkpoint_seconds"
+    )]
+    pub checkpoint_seconds: f64,
 }
 
 fn batch() -> usize {
@@ -47,6 +53,14 @@ fn batch() -> usize {
 
 fn evaluations() -> usize {
     2
+}
+
+fn checkpoint_seconds() -> f64 {
+    10.0
+}
+
+fn is_checkpoint_seconds(seconds: &f64) -> bool {
+    *seconds == checkpoint_seconds()
 }
 
 fn momentum() -> OptimizerConfig {
@@ -119,6 +133,13 @@ impl Recipe {
             clip,
             "must be above 0",
             format!("{:?}", self.gradient_clip),
+        )?;
+        let seconds = self.checkpoint_seconds;
+        require(
+            "checkpoint_seconds",
+            (0.0..=1e6).contains(&seconds),
+            "must be 0 or more",
+            seconds.to_string(),
         )?;
         let often = self.evaluations_per_epoch;
         require(

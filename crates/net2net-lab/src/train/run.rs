@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use net2net_core::apply::Copies;
 use net2net_core::engine::{Evaluation, OptimizerState, TrainError, Trainer, TrainerOptions};
@@ -40,8 +40,6 @@ pub const DONE_FILE: &str = "done.json";
 /// fewer.
 const EVALUATION_BATCH: usize = 250;
 const EVALUATION_PIXELS: usize = 64 * 64;
-/// A checkpoint is written after a step if the last one is older than this.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What every run of a comparison shares.
 #[derive(Clone, Debug)]
@@ -94,8 +92,10 @@ pub struct Progress<'a> {
     pub steps: u64,
     /// Images in a step.
     pub batch: usize,
-    /// The last evaluation.
+    /// The last evaluation; its steps and seconds count what was spent `before`.
     pub last: Option<&'a Metric>,
+    /// What was spent before on the run's weights alone.
+    pub before: Cost,
 }
 
 /// Who watches runs; all methods are called from the training thread.
@@ -372,6 +372,7 @@ impl<'a> Running<'a> {
             steps: self.steps,
             batch: self.batch,
             last: self.metrics.last(),
+            before: self.job.before,
         }
     }
 
@@ -415,7 +416,7 @@ impl<'a> Running<'a> {
                     self.losses = (0.0, 0);
                     self.evaluate(Some(loss), observer)?;
                 }
-                if self.saved.elapsed() > CHECKPOINT_INTERVAL {
+                if self.saved.elapsed().as_secs_f64() > self.job.recipe.checkpoint_seconds {
                     self.save(CHECKPOINT_FILE)?;
                 }
                 if last {

@@ -33,5 +33,6 @@ pub use result::TrialResult;
 pub use shrink::ShrinkPerturb;
 pub use spec::{StartSpec, StartWeights, TrialSpec};
 pub use start::open;
-pub(crate) use start::{classes_of, fits};
+pub(crate) use start::{classes_of, fits, reads};
+pub(crate) use work::write_onnx;
 pub use work::{DONE, ONNX_FILE, TrialEnded, read_done, train};

@@ -27,6 +27,8 @@ impl Attempt {
     pub(super) fn begin(out: &Path) -> Result<Begun, TrialError> {
         let path = beside(out, "partial");
         loop {
+            // An empty folder, as people make it beforehand, is no result.
+            let _ = fs::remove_dir(out);
             if out.exists() {
                 return Ok(Begun::Published);
             }

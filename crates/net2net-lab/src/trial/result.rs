@@ -41,6 +41,9 @@ pub struct TrialResult {
     pub diverged: Option<String>,
     /// Why there is no ONNX file, if there is none.
     pub no_onnx: Option<String>,
+    /// Images that turned out to be broken, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<String>,
     /// The proof of each plan.
     pub evidence: Vec<Evidence>,
     /// The evaluations in the order of time.

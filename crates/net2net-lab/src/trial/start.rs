@@ -14,6 +14,7 @@ use net2net_onnx::{Document, Imported};
 
 use super::error::TrialError;
 use super::spec::{StartSpec, StartWeights};
+use crate::data::ImageShape;
 use crate::train::TrainingData;
 
 /// A network before the first step.
@@ -54,7 +55,7 @@ pub fn open(path: &Path) -> Result<Checkpoint, TrialError> {
 
 /// Refuses a network that does not read such images, or has too few classes for them.
 pub(crate) fn fits(graph: &Graph, data: &TrainingData) -> Result<(), TrialError> {
-    reads(graph, data)?;
+    reads(graph, data.splits.train.shape())?;
     let classes = data.splits.train.classes().len();
     match classes_of(graph) {
         Some(found) if found < classes => Err(TrialError::Unfit {
@@ -76,8 +77,7 @@ pub(crate) fn classes_of(graph: &Graph) -> Option<usize> {
 }
 
 /// Refuses a network that does not read such images.
-fn reads(graph: &Graph, data: &TrainingData) -> Result<(), TrialError> {
-    let images = data.splits.train.shape();
+pub(crate) fn reads(graph: &Graph, images: ImageShape) -> Result<(), TrialError> {
     let wanted = [
         Extent::Batch,
         Extent::Fixed(images.channels),
@@ -127,7 +127,7 @@ impl Start {
             (None, Some(file)) => Start::of(open(&folder.join(file))?),
             (None, None) => return Err(spec.check().err().map_or_else(nothing, Into::into)),
         };
-        reads(&start.graph, data)?;
+        reads(&start.graph, data.splits.train.shape())?;
         if !spec.keep_moments {
             start.optimizer = OptimizerState::default();
         }

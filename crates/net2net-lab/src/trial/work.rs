@@ -1,6 +1,8 @@
 //! Doing a trial.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -8,6 +10,7 @@ use std::time::Instant;
 use net2net_core::io::{Checkpoint, write_atomic};
 use net2net_onnx::Document;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::error::TrialError;
 use super::latency::latency_ms;
@@ -24,6 +27,8 @@ use crate::train::{
 
 /// The spec as run.
 const SPEC_FILE: &str = "trial.toml";
+/// The files that it started from, by their hashes.
+const INPUTS_FILE: &str = "inputs.json";
 /// The figures; a directory that has it is finished.
 pub const DONE: &str = "done.json";
 /// The network for others.
@@ -63,12 +68,23 @@ pub fn train(
         ..spec.clone()
     };
     spec.check()?;
+    let inputs = inputs(&spec, folder)?;
     let attempt = match Attempt::begin(out)? {
-        Begun::Published => return found(&spec, out),
+        Begun::Published => return found(&spec, &inputs, out),
         Begun::Mine(attempt) => attempt,
     };
     let path = attempt.path().to_owned();
     same_spec(&spec, &path.join(SPEC_FILE))?;
+    let noted = path.join(INPUTS_FILE);
+    match same_inputs(&inputs, &noted)? {
+        true => write_json(&noted, &inputs)?,
+        false => {
+            return Err(TrialError::Taken {
+                path,
+                what: "the beginning of a trial that started from other files",
+            });
+        }
+    }
     if !path.join(DONE).exists() {
         let data = spec.data.training(spec.seed)?.0;
         data.note(&path.join("data.txt"))?;
@@ -103,7 +119,7 @@ pub fn read_done(out: &Path) -> Result<TrialResult, TrialError> {
 }
 
 /// The result that is there, if it is that of this trial.
-fn found(spec: &TrialSpec, out: &Path) -> Result<TrialEnded, TrialError> {
+fn found(spec: &TrialSpec, inputs: &Inputs, out: &Path) -> Result<TrialEnded, TrialError> {
     let taken = |what| TrialError::Taken {
         path: out.to_owned(),
         what,
@@ -116,11 +132,58 @@ fn found(spec: &TrialSpec, out: &Path) -> Result<TrialEnded, TrialError> {
     if TrialSpec::from_toml(&text)? != portable(spec, out) {
         return Err(taken("the result of another trial"));
     }
+    if !same_inputs(inputs, &out.join(INPUTS_FILE))? {
+        return Err(taken("the result of a trial that started from other files"));
+    }
     let result = Box::new(read_done(out)?);
     Ok(TrialEnded::Finished {
         result,
         found: true,
     })
+}
+
+/// The files that a trial starts from, by their names in the spec: the SHA-256 of each. A spec names them by place, and another
+/// network may lie there tomorrow.
+type Inputs = BTreeMap<String, String>;
+
+fn inputs(spec: &TrialSpec, folder: &Path) -> Result<Inputs, TrialError> {
+    let mut inputs = Inputs::new();
+    for name in spec.start.file.iter().chain(&spec.start.plans) {
+        let path = folder.join(name);
+        let hash = sha256(&path).map_err(TrialError::file(&path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        inputs.insert(name.into_owned(), hash);
+    }
+    Ok(inputs)
+}
+
+/// The SHA-256 of a file, a piece at a time, in hexadecimal.
+fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = io::BufReader::with_capacity(1 << 16, fs::File::open(path)?);
+    let mut hash = Sha256::new();
+    loop {
+        let piece = file.fill_buf()?;
+        if piece.is_empty() {
+            let digest = hash.finalize();
+            return Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(piece);
+        let taken = piece.len();
+        file.consume(taken);
+    }
+}
+
+/// Whether files are those that were noted; those of a result of an earlier version of the program were not.
+fn same_inputs(inputs: &Inputs, noted: &Path) -> Result<bool, TrialError> {
+    let bytes = match fs::read(noted) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        read => read.map_err(TrialError::file(noted))?,
+    };
+    let before: Inputs = serde_json::from_slice(&bytes).map_err(|source| TrialError::Json {
+        path: noted.to_owned(),
+        source,
+    })?;
+    Ok(before == *inputs)
 }
 
 /// Notes the spec, and refuses to go on with another one.
@@ -203,7 +266,8 @@ impl Trial<'_> {
                 fs::rename(&from, self.path.join(file)).map_err(TrialError::file(&from))?;
             }
         }
-        let no_onnx = self.write_onnx()?;
+        let model = Checkpoint::read(&self.path.join(MODEL_FILE))?;
+        let no_onnx = write_onnx(&model, &self.path.join(ONNX_FILE))?;
         let latency_ms = match spec.latency {
             true => Some(latency_ms(&job.graph, threads)?),
             false => None,
@@ -215,20 +279,6 @@ impl Trial<'_> {
         result.no_onnx = no_onnx;
         result.evidence = start.evidence;
         Ok(Some(result))
-    }
-
-    /// Writes the network as ONNX; what stands in the way, if something does.
-    fn write_onnx(&self) -> Result<Option<String>, TrialError> {
-        let model = Checkpoint::read(&self.path.join(MODEL_FILE))?;
-        match Document::from_graph(&model.graph, &model.weights) {
-            Err(error) => Ok(Some(error.to_string())),
-            Ok(document) => {
-                let path = self.path.join(ONNX_FILE);
-                let saved = document.save(&path);
-                saved.map_err(|source| TrialError::Onnx { path, source })?;
-                Ok(None)
-            }
-        }
     }
 
     fn result(&self, record: RunRecord, threads: usize, seconds: f64) -> TrialResult {
@@ -252,8 +302,24 @@ impl Trial<'_> {
             steps: last.map_or(0, |metric| metric.step),
             diverged: record.diverged,
             no_onnx: None,
+            broken: self.data.broken(),
             evidence: Vec::new(),
             metrics: record.metrics,
+        }
+    }
+}
+
+/// Writes a network as ONNX; what stands in the way, if something does.
+pub(crate) fn write_onnx(model: &Checkpoint, path: &Path) -> Result<Option<String>, TrialError> {
+    match Document::from_graph(&model.graph, &model.weights) {
+        Err(error) => Ok(Some(error.to_string())),
+        Ok(document) => {
+            let saved = document.save(path);
+            saved.map_err(|source| TrialError::Onnx {
+                path: path.to_owned(),
+                source,
+            })?;
+            Ok(None)
         }
     }
 }

@@ -47,6 +47,7 @@ fn outcome(accuracy: Option<f64>) -> Outcome {
         steps: 1,
         diverged: accuracy.is_none().then(|| "the loss".to_owned()),
         no_onnx: None,
+        broken: Vec::new(),
         evidence: Vec::new(),
         metrics: Vec::new(),
     }))

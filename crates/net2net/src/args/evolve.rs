@@ -69,11 +69,15 @@ pub(crate) struct InitArgs {
 }
 
 /// Do one step, if data have arrived: train on, grow if capacity is the limit, and promote what is surely better. A step that was
-/// interrupted is gone on with.
+/// interrupted is gone on with. The exit code is 1 if the step made no network.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct StepArgs {
     /// The home
     pub(crate) home: PathBuf,
+    /// If nothing has arrived, train again on what the trunk has not learnt from: after a rollback, or where a step failed or
+    /// made something worse
+    #[arg(long)]
+    pub(crate) again: bool,
 }
 
 /// Do a step whenever data arrive, until Ctrl-C or until there will be none.
@@ -100,7 +104,7 @@ pub(crate) struct LookArgs {
 }
 
 /// Make a version the champion again. Its trunk is the one that goes on, and the data that it did not see count as new in the next
-/// step.
+/// step: when more arrive, or at once by `step --again`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RollbackArgs {
     /// The home

@@ -19,6 +19,7 @@ use self::files::{Dict, Entry};
 use self::source::DictSource;
 use self::write::{Made, Maker, Output, Written, write};
 use crate::model::Model;
+use crate::output::tell;
 
 /// What PyTorch's optimizers call their moments: SGD's, Adam's two, and AMSGrad's third.
 const MOMENTS: [(&str, Moment); 4] = [
@@ -46,7 +47,7 @@ impl Staged {
     /// Puts it in place, whole or not at all.
     pub(crate) fn put(self) -> Result<()> {
         self.written.put()?;
-        eprintln!("{}", self.note);
+        tell!("{}", self.note);
         Ok(())
     }
 }

@@ -199,6 +199,132 @@ fn a_model_lives_through_slices_and_goes_back() {
     assert!(text(&again.stderr).contains("--force"));
     let shown = done(path, &["status", "home"]);
     assert!(shown.contains("champion: version 1"), "{shown}");
+
+    // Nothing new will come, and what version 1 has not seen can be learnt from all the same.
+    let said = done(path, &["step", "home"]);
+    assert!(said.contains("net2net evolve step home --again"), "{said}");
+    done(path, &["step", "home", "--again"]);
+    let life = history(path, "home");
+    let last = &life["versions"][3];
+    assert_eq!(last["parent"], 1);
+    assert_eq!(last["record"]["snapshots"], serde_json::json!([2, 3]));
+    assert_eq!(last["record"]["new_samples"], 320);
+}
+
+/// A network that was trained elsewhere is the first version: what comes of it has to be better.
+#[test]
+fn a_network_that_is_given_is_the_champion_until_something_is_better() {
+    let trial = "[data]\nvalidation = 200\ntrain = 400\n\
+                 [start]\nmodel = { family = \"conv-net\", width = 0.25 }\n\
+                 [recipe]\nepochs = 6\nbatch = 16\nlearning_rate = 0.05\n";
+    let given = SPEC.replace(
+        "model = { family = \"conv-net\", width = 0.25 }",
+        "file = \"net/model.onnx\"",
+    );
+    let folder = folder(&given);
+    let path = folder.path();
+    fs::write(path.join("net.toml"), trial).unwrap();
+    let output = run(path, &["train", "net.toml", "--out", "net"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    done(path, &["init", "home", "life.toml", "--threads", "1"]);
+    done(path, &["step", "home"]);
+    let life = history(path, "home");
+    let versions = life["versions"].as_array().unwrap();
+    let first = &versions[0]["record"];
+    assert_eq!(first["snapshots"], serde_json::json!([]));
+    assert!(
+        first["judgement"]["challenger"]["accuracy"]
+            .as_f64()
+            .unwrap()
+            > 0.3
+    );
+    assert!(versions[0]["onnx"].is_string());
+    assert_eq!(versions[1]["parent"], 1);
+    assert_eq!(versions[1]["record"]["snapshots"], serde_json::json!([1]));
+    // It is compared with what was given, and growth is probed from the first training on.
+    assert!(versions[1]["record"]["judgement"]["champion"].is_object());
+    assert_eq!(versions[1]["record"]["growth"]["chosen"], 1);
+
+    let wild = given.replace("learning_rate = 0.05", "learning_rate = 1e9");
+    fs::write(path.join("life.toml"), wild).unwrap();
+    done(path, &["init", "wild", "life.toml", "--threads", "1"]);
+    let output = evolve(path, &["step", "wild"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("made no network"));
+    let card: Value =
+        serde_json::from_slice(&fs::read(path.join("wild/champion.json")).unwrap()).unwrap();
+    assert_eq!(card["version"], 1);
+    assert!(path.join("wild/champion.onnx").exists());
+    assert!(done(path, &["rollback", "wild", "1"]).contains("version 1 is the champion"));
+
+    // Images of another shape are refused before anything is noted.
+    let other = given.replace(
+        "[data]\nvalidation = 200",
+        "[data]\nvalidation = 200\nfolder = \"images\"",
+    );
+    fs::write(path.join("life.toml"), other).unwrap();
+    for number in 0..40 {
+        for class in 0..2 {
+            image(
+                &path.join(format!("images/c{class}/{number}.png")),
+                class,
+                number,
+            );
+        }
+    }
+    done(path, &["init", "other", "life.toml", "--threads", "1"]);
+    let output = evolve(path, &["step", "other"]);
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("make another home with a network that does"),
+        "{error}"
+    );
+    assert!(
+        history(path, "other")["snapshots"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// The hook of a promotion that fails is noted, and one that hangs is ended.
+#[test]
+#[cfg(unix)]
+fn a_hook_that_fails_or_hangs_holds_nothing_up() {
+    let hook = "\n[hooks]\npromoted = \"exit 7\"\ntimeout = 0.5\n";
+    let folder = home(&(SPEC.to_owned() + hook));
+    let path = folder.path();
+    let output = evolve(path, &["step", "home"]);
+    assert!(output.status.success());
+    assert!(
+        text(&output.stderr).contains("exit status: 7"),
+        "{}",
+        text(&output.stderr)
+    );
+    let settings = path.join("home/spec.toml");
+    let hangs = fs::read_to_string(&settings)
+        .unwrap()
+        .replace("exit 7", "sleep 300 & sleep 300");
+    fs::write(&settings, hangs).unwrap();
+    let began = std::time::Instant::now();
+    let output = evolve(path, &["rollback", "home", "1"]);
+    assert!(output.status.success());
+    assert!(
+        text(&output.stderr).contains("longer than 0.5 s"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(began.elapsed() < Duration::from_secs(100));
+    // A disk that is full under the log is no reason to stop.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = program()
+        .current_dir(path)
+        .args(["evolve", "step", "home"])
+        .stdout(Stdio::null())
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
 }
 
 /// What a step's trial read is still there, and leads to the same network.
@@ -306,6 +432,32 @@ fn new_classes_grow_the_output_and_new_folders_and_files_are_found() {
         second["grew"]
     );
 
+    // Data that were put away are in use again with a version that learnt from them, and their classes keep their outputs. What
+    // comes then may be of one class alone.
+    let dropped = |path: &Path| history(path, "home")["snapshots"][1]["dropped"] == true;
+    done(path, &["rollback", "home", "1", "--drop-data"]);
+    assert!(dropped(path));
+    done(path, &["rollback", "home", "2"]);
+    assert!(!dropped(path));
+    fs::create_dir_all(path.join("images/3")).unwrap();
+    let said = done(path, &["step", "home"]);
+    assert!(said.contains("which is empty"), "{said}");
+    put("3/train", 4..5, 0..24);
+    put("3/val", 4..5, 24..32);
+    done(path, &["step", "home"]);
+    let life = history(path, "home");
+    let third = &life["versions"][2];
+    assert_eq!(third["parent"], 2);
+    assert_eq!(
+        life["snapshots"][2]["record"]["classes"],
+        serde_json::json!(["c0", "c1", "c2", "c3", "c4"])
+    );
+    let judged = third["record"]["judgement"]["challenger"]["classes"]
+        .as_array()
+        .unwrap();
+    assert!(judged.iter().all(Value::is_number), "{judged:?}");
+    assert_eq!(judged.len(), 5);
+
     // The same, as files that come into one folder; an image that is there twice is seen once.
     let files = FOLDERS
         .replace("\"images\"", "\"images/files\"")
@@ -343,6 +495,21 @@ fn new_classes_grow_the_output_and_new_folders_and_files_are_found() {
     assert_eq!(shrunk.collect::<Vec<_>>(), [false, true]);
     let said = done(path, &["step", "watched"]);
     assert!(said.contains("waiting for 4 new training images"), "{said}");
+    // Images that are replaced by others of the same length are others.
+    std::thread::sleep(Duration::from_millis(50));
+    for number in 0..6 {
+        let file = path.join(format!("images/files/c1/{number}.png"));
+        let mut bytes = fs::read(&file).unwrap();
+        let last = bytes.len() - 30;
+        bytes[last] ^= 1;
+        fs::write(&file, bytes).unwrap();
+    }
+    let output = evolve(path, &["step", "watched"]);
+    assert!(
+        !text(&output.stdout).contains("there are 0"),
+        "{}",
+        text(&output.stdout)
+    );
 }
 
 #[test]
@@ -421,7 +588,9 @@ fn what_goes_wrong_is_said_and_the_champion_stays() {
     let wild = settings.replace("learning_rate = 0.05", "learning_rate = 1e9");
     assert_ne!(wild, settings);
     fs::write(path.join("home/spec.toml"), wild).unwrap();
-    let said = done(path, &["step", "home"]);
+    let output = evolve(path, &["step", "home"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
     assert!(
         said.contains("made no network") && said.contains("diverged"),
         "{said}"
@@ -431,13 +600,17 @@ fn what_goes_wrong_is_said_and_the_champion_stays() {
     assert_eq!(life["champion"], 1);
     assert_eq!(life["versions"].as_array().unwrap().len(), 1);
 
-    // The champion's file is damaged, and put right.
+    // The champion's file is damaged, and put right; and so is a log that was cut within a letter.
     fs::write(path.join("home/champion.safetensors"), "damaged").unwrap();
+    let events = path.join("home/events.jsonl");
+    let whole = fs::read(&events).unwrap();
+    fs::write(&events, [&whole[..40], b"\xc3"].concat()).unwrap();
     assert!(done(path, &["status", "home"]).contains("puts it right"));
 
     // What the failed step learnt from is new to the next one.
     done(path, &["step", "home"]);
     assert!(!done(path, &["status", "home"]).contains("puts it right"));
+    assert!(fs::read(&events).unwrap().starts_with(&whole));
     let life = history(path, "home");
     assert_eq!(
         life["versions"][1]["record"]["snapshots"],
@@ -455,11 +628,17 @@ fn what_goes_wrong_is_said_and_the_champion_stays() {
         error.contains("is damaged: it belongs to version 2"),
         "{error}"
     );
+    assert_eq!(history(path, "home")["champion"], life["champion"]);
     done(path, &["rollback", "home", "1", "--drop-data"]);
     let output = evolve(path, &["rollback", "home", "7"]);
     assert!(text(&output.stderr).contains("there is no version 7; there are 1 to 2"));
     let life = history(path, "home");
     assert_eq!(life["snapshots"][2]["dropped"], true);
+
+    // Without its store a home is none, and that is said.
+    fs::remove_file(path.join("home/store.sqlite")).unwrap();
+    let output = evolve(path, &["status", "home"]);
+    assert!(text(&output.stderr).contains("store.sqlite is gone"));
 }
 
 #[test]
@@ -473,7 +652,8 @@ fn a_trial_that_crashes_leaves_the_champion() {
     for trial in ["probe-0", "release"] {
         fs::write(partial.join(format!("{trial}.partial")), "in the way").unwrap();
     }
-    let said = done(path, &["step", "home"]);
+    let output = evolve(path, &["step", "home"]);
+    let said = text(&output.stderr);
     assert!(said.contains("its trial failed"), "{said}");
     let life = history(path, "home");
     assert_eq!(life["champion"], 1);

@@ -160,6 +160,65 @@ fn a_trial_leaves_a_network_that_another_one_grows() {
     assert!(path.join("grown/plan-1.json").exists());
     let other = run(path, &["train", "grown.toml", "--out", "first"]);
     assert!(text(&other.stderr).contains("the result of another trial"));
+    // Another network under the same name is another trial; a folder that is empty is none.
+    fs::copy(path.join("grown/model.onnx"), path.join("first/model.onnx")).unwrap();
+    let other = run(path, &["train", "grown.toml", "--out", "grown"]);
+    assert_eq!(other.status.code(), Some(1));
+    let said = text(&other.stderr);
+    assert!(said.contains("started from other files"), "{said}");
+}
+
+/// A network that is given may be the best there is, and is among the winners then.
+#[test]
+fn an_exploration_grows_a_network_that_is_given_within_its_budget() {
+    let folder = folder();
+    let path = folder.path();
+    fs::create_dir(path.join("first")).unwrap();
+    let trained = run(path, &["train", "trial.toml", "--out", "first"]);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+    let given = EXPLORE
+        .replace(
+            "model = { family = \"conv-net\", width = 0.25 }\nrecipe = { epochs = 1, batch = 16, learning_rate = 0.05 }",
+            "file = \"first/model.onnx\"",
+        )
+        .replace("kind = \"halving\"\npopulation = 4\nrungs = [1.0, 1.5]\nkeep = 0.5\ngenerations = 2", "kind = \"evolution\"\npopulation = 2\nsample = 2\nchildren = 6")
+        + "\n[limits]\nparameters = 2500\n\n[budget]\ntrials = 3\n\n[objective]\ncost = \"flops\"\n";
+    fs::write(path.join("given.toml"), &given).unwrap();
+    let output = run(path, &["explore", "given.toml", "--out", "given"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let record = json(&path.join("given/exploration.json"));
+    let seed = &record["seeds"][0];
+    assert_eq!(seed["stopped_by"], "trials");
+    let candidates = seed["candidates"].as_array().unwrap();
+    assert!((3..=4).contains(&candidates.len()), "{}", candidates.len());
+    for candidate in candidates {
+        assert!(candidate["parameters"].as_u64().unwrap() <= 2500);
+    }
+    for winner in seed["front"].as_array().unwrap() {
+        let folder = path.join(format!(
+            "given/seed2/winners/c{:03}",
+            winner.as_u64().unwrap()
+        ));
+        assert!(folder.join("model.onnx").exists() && folder.join("model.safetensors").exists());
+    }
+    for (wrong, said) in [
+        (
+            given.replace("trials = 3", "trials = 0"),
+            "`budget` must be above 0",
+        ),
+        (
+            given.replace("parameters = 2500", "parameters = 0"),
+            "`limits` must be above 0",
+        ),
+    ] {
+        fs::write(path.join("wrong.toml"), wrong).unwrap();
+        let output = run(path, &["explore", "wrong.toml", "--out", "wrong"]);
+        assert!(
+            text(&output.stderr).contains(said),
+            "{}",
+            text(&output.stderr)
+        );
+    }
 }
 
 #[test]

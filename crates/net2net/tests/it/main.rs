@@ -178,6 +178,34 @@ fn start(folder: &Path, out: &str, resume: bool) -> Child {
         .unwrap()
 }
 
+/// Runs that begin in each of the ways that there are, with a checkpoint after each step.
+fn every_way() -> String {
+    SPEC.replace("epochs = 3, batch = 16", "epochs = 3, batch = 16, checkpoint_seconds = 0.0")
+        .replace(
+            "recipe = { epochs = 2, batch = 16,",
+            "baselines = [\"scratch\", \"continued\", \"distilled\", { kind = \"hinted\", epochs = 1.0 }, \"net2net-stages\"]\n\
+             recipe = { epochs = 2, batch = 16, checkpoint_seconds = 0.0,",
+        )
+}
+
+/// What was measured, without what a clock measured.
+fn measured(folder: &Path) -> serde_json::Value {
+    fn timeless(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(map) => {
+                map.retain(|key, _| !key.contains("seconds") && key != "command");
+                map.values_mut().for_each(timeless);
+            }
+            serde_json::Value::Array(all) => all.iter_mut().for_each(timeless),
+            _ => {}
+        }
+    }
+    let bytes = fs::read(folder.join("comparison.json")).unwrap();
+    let mut value = serde_json::from_slice(&bytes).unwrap();
+    timeless(&mut value);
+    value
+}
+
 /// The numbers of all trained models, without notes such as seconds.
 fn models(folder: &Path) -> Vec<Vec<u8>> {
     let runs = [
@@ -185,8 +213,9 @@ fn models(folder: &Path) -> Vec<Vec<u8>> {
         "continued",
         "wider/net2net",
         "wider/scratch",
-        "wider/random-pad",
-        "wider/reinit",
+        "wider/distilled",
+        "wider/hinted",
+        "wider/net2net-stages",
     ];
     runs.iter()
         .map(|run| {
@@ -203,6 +232,7 @@ fn models(folder: &Path) -> Vec<Vec<u8>> {
 #[test]
 fn a_comparison_killed_at_any_moment_resumes_to_the_same_models() {
     let folder = folder();
+    fs::write(folder.path().join("small.toml"), every_way()).unwrap();
     assert!(
         start(folder.path(), "whole", false)
             .wait()
@@ -212,7 +242,9 @@ fn a_comparison_killed_at_any_moment_resumes_to_the_same_models() {
     let mut child = start(folder.path(), "killed", false);
     let mut kills = 0;
     // Pauses of odd lengths hit the start, the middle of runs and writes alike.
-    for pause_ms in [60, 130, 210, 170, 90, 250, 330, 140, 410, 190] {
+    for pause_ms in [
+        60, 130, 210, 170, 90, 250, 330, 140, 410, 190, 280, 350, 120, 230,
+    ] {
         std::thread::sleep(Duration::from_millis(pause_ms));
         if child.try_wait().unwrap().is_some() {
             break;
@@ -227,6 +259,8 @@ fn a_comparison_killed_at_any_moment_resumes_to_the_same_models() {
     assert!(child.wait().unwrap().success());
     assert!(kills > 2, "killed {kills} times");
     let [whole, killed] = ["whole", "killed"].map(|out| models(&folder.path().join(out)));
+    assert_eq!(whole, killed);
+    let [whole, killed] = ["whole", "killed"].map(|out| measured(&folder.path().join(out)));
     assert_eq!(whole, killed);
     assert!(folder.path().join("killed/report.html").exists());
 }

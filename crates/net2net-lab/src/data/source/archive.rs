@@ -100,7 +100,8 @@ impl Listing<'_> {
     /// Notes where the files of a plain archive lie.
     fn plain(&mut self, file: File) -> Result<(), Fault> {
         let path: Arc<Path> = self.path.into();
-        let len = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let (len, modified) = (metadata.len(), metadata.modified().ok());
         // Archives are made of blocks; one that is cut short at the end of a block cannot be told.
         if !len.is_multiple_of(512) {
             return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
@@ -118,6 +119,7 @@ impl Listing<'_> {
             self.add(Entry {
                 name,
                 len: entry.size(),
+                modified,
                 place: Place::Part(Arc::clone(&path), start),
             });
         }
@@ -135,8 +137,14 @@ impl Listing<'_> {
             let mut listed = Entry {
                 name,
                 len: entry.size(),
+                modified: None,
                 place: Place::Memory(Arc::from([])),
             };
+            if listed.is_other_image() {
+                // For its name alone.
+                self.add(listed);
+                continue;
+            }
             let text = ["txt", "csv", "tsv", "bin"].contains(&listed.extension().as_str());
             if !(listed.is_image() || text) {
                 continue;

@@ -31,29 +31,48 @@ pub(crate) struct Part {
 }
 
 /// An image and the folders on its way, below the folder that is common to all.
+#[derive(Clone)]
 struct Found<'a> {
     entry: &'a Entry,
     folders: Vec<&'a str>,
 }
 
-/// Finds out how a tree's images are arranged.
-pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangement, DataError> {
+/// What is done about a folder that everything lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Around {
+    /// It is not looked at: archives tend to hold everything in one.
+    Skipped,
+    /// It is a class, unless it holds `train`: where images go on arriving, that all of them lie in one folder is chance.
+    Class,
+}
+
+/// Finds out how a tree's images are arranged, which must be of so many classes at least.
+pub(crate) fn arrange(
+    tree: &Tree,
+    options: &SourceOptions,
+    least: usize,
+) -> Result<Arrangement, DataError> {
     let unknown = |found: String| DataError::Unrecognized {
         folder: tree.root.clone(),
         found,
     };
-    let Some((arrangement, _)) = parts(tree, options)? else {
-        return Err(unknown("holds no images".to_owned()));
+    let Some((arrangement, _)) = parts(tree, options, Around::Skipped)? else {
+        return Err(unknown(match tree.others() {
+            Some(others) => format!("holds no images that are read; {others}"),
+            None => "holds no images".to_owned(),
+        }));
     };
-    if arrangement.classes.len() < 2 {
+    if arrangement.classes.len() < least {
         return Err(unknown(format!(
-            "holds images in {} class{}, and at least 2 are needed",
+            "holds images in {} class{}, and at least {least} are needed{}",
             arrangement.classes.len(),
             if arrangement.classes.len() == 1 {
                 ""
             } else {
                 "es"
-            }
+            },
+            tree.others()
+                .map_or_else(String::new, |others| format!("; {others}"))
         )));
     }
     for (part, name) in [
@@ -74,8 +93,9 @@ pub(crate) fn arrange(tree: &Tree, options: &SourceOptions) -> Result<Arrangemen
 pub(super) fn parts(
     tree: &Tree,
     options: &SourceOptions,
+    around: Around,
 ) -> Result<Option<(Arrangement, bool)>, DataError> {
-    let (prefix, images) = below_common_folder(tree);
+    let (prefix, images) = below_common_folder(tree, around);
     if images.is_empty() {
         return Ok(None);
     }
@@ -133,34 +153,29 @@ pub(super) fn parts(
     }
     arrangement
         .notes
-        .extend(tree.notes.iter().cloned().chain(notes));
+        .extend(tree.notes.iter().cloned().chain(tree.others()).chain(notes));
     Ok(Some((arrangement, stated)))
 }
 
-/// All images, and the folder that they have in common: archives tend to hold everything in one.
-fn below_common_folder(tree: &Tree) -> (String, Vec<Found<'_>>) {
-    let mut images: Vec<Found<'_>> = tree
-        .images()
-        .map(|entry| {
-            let mut folders: Vec<&str> = entry.name.split('/').collect();
-            folders.pop();
-            Found { entry, folders }
-        })
-        .collect();
+/// All images, and the folder that they have in common.
+fn below_common_folder(tree: &Tree, around: Around) -> (String, Vec<Found<'_>>) {
+    let whole = tree.images().map(|entry| {
+        let mut folders: Vec<&str> = entry.name.split('/').collect();
+        folders.pop();
+        Found { entry, folders }
+    });
+    let whole: Vec<Found<'_>> = whole.collect();
+    let mut images = whole.clone();
     let mut prefix = String::new();
     while let Some(first) = images
         .first()
         .and_then(|image| image.folders.first().copied())
     {
-        let is_part = TRAIN
-            .iter()
-            .chain(&VALIDATION)
-            .any(|name| first.eq_ignore_ascii_case(name));
         // A folder with images in it is a class.
         let common = images
             .iter()
             .all(|image| image.folders.len() > 1 && image.folders[0] == first);
-        if is_part || !common {
+        if is_part(first) || !common {
             break;
         }
         prefix += first;
@@ -169,7 +184,18 @@ fn below_common_folder(tree: &Tree) -> (String, Vec<Found<'_>>) {
             image.folders.remove(0);
         }
     }
-    (prefix, images)
+    let holds_parts = images
+        .iter()
+        .any(|image| image.folders.first().is_some_and(|first| is_part(first)));
+    match around == Around::Skipped || holds_parts {
+        true => (prefix, images),
+        false => (String::new(), whole),
+    }
+}
+
+fn is_part(folder: &str) -> bool {
+    let mut parts = TRAIN.iter().chain(&VALIDATION);
+    parts.any(|name| folder.eq_ignore_ascii_case(name))
 }
 
 /// The chosen images that lie in a class's folder, which is the one at `depth`; classes are in the

@@ -1,10 +1,11 @@
 //! Folders in which images arrive, and images that are decoded wholly, whatever their size.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::arrange::{Arrangement, Part, parts};
+use super::arrange::{Around, Arrangement, Part, parts};
 use super::small::{decode_all, shaped};
 use super::tree::{Entry, Tree};
 use super::{SourceOptions, Survey, at_side, choose, cifar, folder, name_of, survey};
@@ -36,23 +37,23 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Lists a folder without the files that are `known` by name and length. Where the folder does not say which images are
+    /// Lists a folder without the files that are `known` by name, length and the time when they were written. Where the folder does not say which images are
     /// for validation, the hash of each decides, so that it never changes its side.
     pub(crate) fn look(
         path: &Path,
         options: &SourceOptions,
-        known: impl Fn(&str, u64) -> bool,
+        known: impl Fn(&str, u64, Option<SystemTime>) -> bool,
     ) -> Result<Arrivals, DataError> {
         options.check()?;
         let tree = Tree::open(path)?;
-        let Some((arrangement, stated)) = parts(&tree, options)? else {
+        let Some((arrangement, stated)) = parts(&tree, options, Around::Class)? else {
             return Ok(Arrivals::default());
         };
         let mut images = Vec::new();
         let mut bytes = Vec::new();
         for (part, validation) in [(&arrangement.train, false), (&arrangement.validation, true)] {
             for (entry, label) in part.images.iter().zip(&part.labels) {
-                if known(&entry.name, entry.len) {
+                if known(&entry.name, entry.len, entry.modified) {
                     continue;
                 }
                 entry.read(&mut bytes)?;
@@ -128,7 +129,8 @@ pub(crate) fn decoded(
     }
 }
 
-/// Opens a folder or an archive as [`super::open`] does, with all images decoded, and at a shape if one is given.
+/// Opens a folder or an archive as [`super::open`] does, with all images decoded, and at a shape if one is given: then there
+/// were others before, and images of one class will do.
 pub(crate) fn open_decoded(
     path: &Path,
     options: &SourceOptions,
@@ -136,7 +138,8 @@ pub(crate) fn open_decoded(
 ) -> Result<Opened, DataError> {
     options.check()?;
     let name = name_of(path);
-    let (splits, kind, notes) = match survey(path, options)? {
+    let least = if shape.is_some() { 1 } else { 2 };
+    let (splits, kind, notes) = match survey(path, options, least)? {
         Survey::Idx(folder) => {
             let splits = folder::idx_folder(&folder)?;
             (splits, "IDX files".to_owned(), Vec::new())

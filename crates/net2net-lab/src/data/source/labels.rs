@@ -6,6 +6,9 @@ use std::path::Path;
 use super::super::DataError;
 use super::tree::{Entry, Tree};
 
+/// The labels of ImageNet's validation images as Kaggle has them, beside the folder `ILSVRC`.
+const KAGGLE: &str = "LOC_val_solution.csv";
+
 /// Reads a file of lines `NAME LABEL …`, parted by spaces, tabs or commas, and gives each of
 /// `images` its class.
 ///
@@ -100,7 +103,7 @@ fn parse(file: &Path, text: &str, classes: &[String]) -> Result<BTreeMap<String,
 }
 
 /// The file of labels for the images in the folder `validation` of a tree: one that lies in it, or
-/// beside it and is called after it. `ILSVRC2012_validation_ground_truth.txt` is none: its numbers
+/// beside it and is called after it, or Kaggle's, which lies some folders above. `ILSVRC2012_validation_ground_truth.txt` is none: its numbers
 /// count the classes in another order.
 pub(super) fn find<'a>(tree: &'a Tree, prefix: &str, validation: &str) -> Option<&'a Entry> {
     let folder = format!("{prefix}{validation}/");
@@ -108,18 +111,26 @@ pub(super) fn find<'a>(tree: &'a Tree, prefix: &str, validation: &str) -> Option
         .entries
         .iter()
         .filter(|entry| ["txt", "csv", "tsv"].contains(&entry.extension().as_str()))
-        .filter(|entry| entry.name.starts_with(prefix))
         .filter(|entry| !entry.name.contains("ground_truth"))
         .collect();
     let inside = candidates
         .iter()
         .find(|entry| entry.name.starts_with(&folder));
-    inside.copied().or_else(|| {
-        candidates.into_iter().find(|entry| {
-            let rest = entry.name[prefix.len()..].to_ascii_lowercase();
+    let beside = |entry: &&&Entry| {
+        let rest = entry.name.strip_prefix(prefix).map(str::to_ascii_lowercase);
+        rest.is_some_and(|rest| {
             !rest.contains('/') && rest.contains(&validation.to_ascii_lowercase())
         })
-    })
+    };
+    let above = |entry: &&&Entry| {
+        let folder = entry.name.strip_suffix(KAGGLE);
+        folder.is_some_and(|folder| prefix.starts_with(folder))
+    };
+    let all = candidates.iter();
+    let found = inside
+        .or_else(|| all.clone().find(beside))
+        .or_else(|| all.clone().find(above));
+    found.copied()
 }
 
 #[cfg(test)]

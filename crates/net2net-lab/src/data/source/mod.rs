@@ -106,7 +106,7 @@ pub(crate) struct Chosen {
 pub fn open(path: &Path, options: &SourceOptions) -> Result<Opened, DataError> {
     options.check()?;
     let name = name_of(path);
-    match survey(path, options)? {
+    match survey(path, options, 2)? {
         Survey::Idx(folder) => {
             let splits = folder::idx_folder(&folder)?;
             Ok(Opened {
@@ -129,8 +129,12 @@ pub fn open(path: &Path, options: &SourceOptions) -> Result<Opened, DataError> {
     }
 }
 
-/// Finds out what a folder or archive holds.
-pub(crate) fn survey(path: &Path, options: &SourceOptions) -> Result<Survey, DataError> {
+/// Finds out what a folder or archive holds; images must be of `least` classes or more.
+pub(crate) fn survey(
+    path: &Path,
+    options: &SourceOptions,
+    least: usize,
+) -> Result<Survey, DataError> {
     if path.is_dir() && folder::has_idx(path)? {
         return Ok(Survey::Idx(path.to_owned()));
     }
@@ -157,7 +161,7 @@ pub(crate) fn survey(path: &Path, options: &SourceOptions) -> Result<Survey, Dat
     if let Some(kind) = cifar::detect(&tree) {
         return Ok(Survey::Cifar(tree, kind));
     }
-    Ok(Survey::Images(arrange(&tree, options)?))
+    Ok(Survey::Images(arrange(&tree, options, least)?))
 }
 
 /// What a data set is called: its folder or archive.

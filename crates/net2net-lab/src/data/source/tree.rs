@@ -1,15 +1,21 @@
 //! The files of a folder or of an archive, by name.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::super::DataError;
 use super::archive;
 
 /// Folders within folders that are followed at most: links may go round in circles.
 const MAX_DEPTH: usize = 16;
+/// Formats that people have and that are not read.
+const OTHER_IMAGES: [&str; 12] = [
+    "avif", "bmp", "gif", "heic", "heif", "jp2", "jxl", "pgm", "pnm", "ppm", "tif", "tiff",
+];
 
 /// A file that can be read again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Its bytes when it was listed.
     pub(crate) len: u64,
+    /// When its file, or the archive that it lies in, was written last; unknown on some file systems.
+    pub(crate) modified: Option<SystemTime>,
     pub(super) place: Place,
 }
 
@@ -45,8 +53,8 @@ impl Entry {
     /// Reads all of it into `bytes`, whose content is replaced.
     ///
     /// # Errors
-    /// [`DataError::Changed`] if it is gone, shorter or longer than it was; [`DataError::Read`]
-    /// otherwise.
+    /// [`DataError::Changed`] if it is gone, shorter or longer than it was, or written to since;
+    /// [`DataError::Read`] otherwise.
     pub(crate) fn read(&self, bytes: &mut Vec<u8>) -> Result<(), DataError> {
         bytes.clear();
         let (path, start) = match &self.place {
@@ -69,6 +77,10 @@ impl Entry {
             },
         };
         let mut file = File::open(path).map_err(failed)?;
+        let now = file.metadata().and_then(|found| found.modified()).ok();
+        if self.modified.is_some() && now != self.modified {
+            return Err(changed("it was written to since it was listed"));
+        }
         // One byte more than expected tells a file that has grown.
         let most = match start {
             Some(start) => {
@@ -105,6 +117,11 @@ impl Entry {
 
     pub(super) fn is_image(&self) -> bool {
         matches!(self.extension().as_str(), "jpg" | "jpeg" | "png" | "webp")
+    }
+
+    /// Whether it is an image of a format that is not read.
+    pub(super) fn is_other_image(&self) -> bool {
+        OTHER_IMAGES.contains(&self.extension().as_str())
     }
 }
 
@@ -169,6 +186,7 @@ impl Tree {
                 self.entries.push(Entry {
                     name,
                     len: metadata.len(),
+                    modified: metadata.modified().ok(),
                     place: Place::File(path),
                 });
             }
@@ -179,6 +197,21 @@ impl Tree {
     /// The images.
     pub(super) fn images(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.is_image())
+    }
+
+    /// What is to be said of images whose formats are not read, if there are any.
+    pub(super) fn others(&self) -> Option<String> {
+        let others = self.entries.iter().filter(|entry| entry.is_other_image());
+        let formats: Vec<String> = others.map(Entry::extension).collect();
+        let named: BTreeSet<&String> = formats.iter().collect();
+        let named: Vec<String> = named.iter().map(|format| format!(".{format}")).collect();
+        (!formats.is_empty()).then(|| {
+            format!(
+                "{} files of other formats ({}) were passed over: JPEG, PNG and WebP are read",
+                formats.len(),
+                named.join(", ")
+            )
+        })
     }
 
     /// The text of a small file.

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::rows::{Decision, Event, Snapshot, Step, Version};
+use super::rows::{ArrivedFile, Decision, Event, Snapshot, Step, Version};
 use super::{Store, fact};
 use crate::evolve::error::EvolveError;
 
@@ -77,13 +77,19 @@ impl Store {
             .collect()
     }
 
-    /// The name and length of each file that arrived.
-    pub(in super::super) fn files(&self) -> Result<Vec<(String, u64, String)>, EvolveError> {
+    /// The files that arrived, each with the time when that was noted, in seconds since 1970; the latest last.
+    pub(in super::super) fn files(&self) -> Result<Vec<(ArrivedFile, f64)>, EvolveError> {
         self.all(
-            "SELECT name, bytes, sha256 FROM files ORDER BY name",
+            "SELECT files.sha256, files.name, files.bytes, snapshots.at FROM files \
+             JOIN snapshots ON snapshots.id = files.snapshot ORDER BY snapshots.id, files.name",
             |row| {
-                let bytes: i64 = row.get(1)?;
-                Ok((row.get(0)?, bytes.unsigned_abs(), row.get(2)?))
+                let bytes: i64 = row.get(2)?;
+                let file = ArrivedFile {
+                    sha256: row.get(0)?,
+                    name: row.get(1)?,
+                    bytes: bytes.unsigned_abs(),
+                };
+                Ok((file, row.get(3)?))
             },
         )
     }

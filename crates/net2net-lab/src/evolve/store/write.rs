@@ -1,5 +1,7 @@
 //! What is noted in the store. Each method is one transaction: all of it is there, or nothing.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Transaction, params};
 use serde_json::{Value, json};
 
@@ -46,6 +48,8 @@ impl Store {
             for (name, value) in facts {
                 set(to, name, value)?;
             }
+            // A home that was begun and not finished is begun again.
+            to.execute("DELETE FROM events", params![])?;
             event(to, "created", &json!({}))
         })
     }
@@ -87,20 +91,18 @@ impl Store {
             }
             set(to, fact::NORMALIZATION, normalization)?;
             event(to, "arrived", &said)?;
-            let begun = now();
-            to.execute(
-                "INSERT INTO steps (snapshot, head, settings, begun) VALUES (?1, ?2, ?3, ?4)",
-                params![snapshot.id, head, settings, begun],
-            )?;
-            Ok(Step {
-                id: to.last_insert_rowid(),
-                snapshot: snapshot.id,
-                head,
-                settings: settings.to_owned(),
-                begun,
-                ended: None,
-            })
+            step(to, snapshot.id, head, settings)
         })
+    }
+
+    /// Notes a step about data that arrived before.
+    pub(in super::super) fn begin_again(
+        &mut self,
+        snapshot: i64,
+        settings: &str,
+    ) -> Result<Step, EvolveError> {
+        let head = self.head()?;
+        self.transaction(|to| step(to, snapshot, head, settings))
     }
 
     /// Notes what a step came to; the version's number, if there is one.
@@ -158,12 +160,14 @@ impl Store {
         })
     }
 
-    /// Makes a version the champion and the head, for a person. `drop_after` is the last snapshot that stays in use.
+    /// Makes a version the champion and the head, for a person. `drop_after` is the last snapshot that stays in use; those that
+    /// the version learnt from, `used`, are in use again.
     pub(in super::super) fn roll_back(
         &mut self,
         version: i64,
         reason: &str,
         drop_after: Option<i64>,
+        used: &BTreeSet<i64>,
     ) -> Result<(), EvolveError> {
         self.transaction(|to| {
             set(to, fact::CHAMPION, &version.to_string())?;
@@ -173,6 +177,12 @@ impl Store {
                 to.execute(
                     "UPDATE snapshots SET dropped = 1 WHERE id > ?1",
                     params![last],
+                )?;
+            }
+            for id in used {
+                to.execute(
+                    "UPDATE snapshots SET dropped = 0 WHERE id = ?1",
+                    params![id],
                 )?;
             }
             // What it would have come to belongs to another line.
@@ -214,6 +224,27 @@ impl Store {
                 .map(|_| ())
         })
     }
+}
+
+fn step(
+    to: &Transaction<'_>,
+    snapshot: i64,
+    head: Option<i64>,
+    settings: &str,
+) -> rusqlite::Result<Step> {
+    let begun = now();
+    to.execute(
+        "INSERT INTO steps (snapshot, head, settings, begun) VALUES (?1, ?2, ?3, ?4)",
+        params![snapshot, head, settings, begun],
+    )?;
+    Ok(Step {
+        id: to.last_insert_rowid(),
+        snapshot,
+        head,
+        settings: settings.to_owned(),
+        begun,
+        ended: None,
+    })
 }
 
 fn set(to: &Transaction<'_>, name: &str, value: &str) -> rusqlite::Result<()> {

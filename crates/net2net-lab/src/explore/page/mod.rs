@@ -87,17 +87,23 @@ pub fn saved(seed: &SeedRecord) -> Option<String> {
     let Some(scratch) = control.scratch else {
         return Some("The same architecture from scratch had no accuracy.".to_owned());
     };
+    let ancestry = match control.given {
+        true => {
+            "the training of the grown one's ancestry cost here, after the start that was given"
+        }
+        false => "all of the grown one's ancestry cost in training",
+    };
     Some(match control.reached_flops {
         Some(flops) => format!(
-            "From scratch, the same architecture reached the {grown} of the grown one after {:.0} % of what all of the grown \
-             one's ancestry cost in training ({} FLOPs), and {} at the end of it: growth saved nothing on this network alone.",
+            "From scratch, the same architecture reached the {grown} of the grown one after {:.0} % of what {ancestry} \
+             ({} FLOPs), and {} at the end of it: growth saved nothing on this network alone.",
             100.0 * flops / control.ancestry_flops,
             si(control.ancestry_flops),
             percent(scratch)
         ),
         None => format!(
-            "From scratch, for what all of the grown one's ancestry cost in training ({} FLOPs, {:.1} epochs), the same \
-             architecture reached {}, and never the {grown} of the grown one.",
+            "From scratch, for what {ancestry} ({} FLOPs, {:.1} epochs), the same architecture reached {}, and never the \
+             {grown} of the grown one.",
             si(control.ancestry_flops),
             control.epochs,
             percent(scratch)

@@ -13,6 +13,17 @@ const SIZE: (u32, u32) = (560, 380);
 const LEGEND_ROW: u32 = 22;
 const LEGEND_COLUMNS: usize = 3;
 
+/// What drawings are written in, the first that there is.
+const SANS_SERIF: [&str; 7] = [
+    "Arial",
+    "Helvetica",
+    "Liberation Sans",
+    "DejaVu Sans",
+    "Noto Sans",
+    "Segoe UI",
+    "Cantarell",
+];
+
 /// How many pixels of a PNG there are to one of the drawing.
 const SCALE: f32 = 2.0;
 
@@ -120,11 +131,27 @@ fn dressed(svg: &str) -> String {
 ///
 /// # Errors
 ///
-/// If it is no SVG, or is too large.
+/// If it is no SVG, or is too large, or there are no fonts.
 pub fn png(svg: &str) -> Result<Vec<u8>, PngError> {
     let fault = |why: String| PngError(why);
     let mut options = Options::default();
-    options.fontdb_mut().load_system_fonts();
+    let fonts = options.fontdb_mut();
+    fonts.load_system_fonts();
+    // `sans-serif` is Arial unless it is said, and where there is no Arial, nothing would be written.
+    let there: Vec<String> = fonts
+        .faces()
+        .flat_map(|face| face.families.iter().map(|(name, _)| name.clone()))
+        .collect();
+    let usual = SANS_SERIF
+        .iter()
+        .find(|name| there.iter().any(|one| one == *name));
+    let family = usual
+        .map(|name| (*name).to_owned())
+        .or_else(|| there.first().cloned());
+    let family = family.ok_or_else(|| {
+        fault("this machine has no fonts, so that nothing could be written; take --svg".to_owned())
+    })?;
+    fonts.set_sans_serif_family(family);
     let tree = Tree::from_str(svg, &options).map_err(|error| fault(error.to_string()))?;
     let size = tree.size();
     let side = |length: f32| (length * SCALE).ceil() as u32;

@@ -183,9 +183,10 @@ fn kind_curve(comparison: &Comparison, growth: &str, kind: Kind, figure: Figure)
         return None;
     }
     let runs: Vec<&RunRecord> = comparison.runs_of(growth, kind).collect();
-    let from_teacher = !matches!(kind, Kind::Teacher | Kind::Scratch | Kind::ScratchShort);
     let start = |seed: u64| match comparison.run(growth, Kind::Teacher, seed) {
-        Some(teacher) if paid && from_teacher => teacher.metrics.last().map_or(0.0, |m| m.seconds),
+        Some(teacher) if paid && kind.owes_a_teacher() => {
+            teacher.metrics.last().map_or(0.0, |m| m.seconds)
+        }
         _ => 0.0,
     };
     Curve::over(

@@ -141,6 +141,24 @@ fn too_many_broken_images_stop_the_epoch() {
     assert!(first.starts_with("train/a/04.jpg"), "{first}");
 }
 
+/// Three of forty are few enough; three of sixteen are not.
+#[test]
+fn the_share_of_broken_images_is_that_of_the_images_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    for i in [4, 8, 12] {
+        let name = format!("train/a/{i:02}.jpg");
+        write(folder.path(), &name, b"\xff\xd8\xff");
+    }
+    let set = train(folder.path(), 0.1);
+    assert!(seen(&set, 2, 0).is_ok());
+    let some = set.subset(&(0..16).collect::<Vec<_>>()).unwrap();
+    assert!(matches!(
+        seen(&some, 2, 0),
+        Err(DataError::TooManyBroken { total: 16, .. })
+    ));
+}
+
 #[test]
 fn evaluation_leaves_broken_images_out() {
     let folder = tempfile::tempdir().unwrap();
@@ -162,6 +180,7 @@ fn a_folder_that_changes_underneath_is_noticed() {
     let file = folder.path().join("train/b/07.jpg");
     let set = train(folder.path(), 1.0);
     let before = fs::read(&file).unwrap();
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
     fs::remove_file(&file).unwrap();
     let error = seen(&set, 2, 0).unwrap_err();
     assert!(
@@ -172,7 +191,11 @@ fn a_folder_that_changes_underneath_is_noticed() {
     assert!(matches!(seen(&set, 2, 0), Err(DataError::Changed { .. })));
     fs::write(&file, [&before[..], b"x"].concat()).unwrap();
     assert!(matches!(seen(&set, 2, 0), Err(DataError::Changed { .. })));
+    // Another image of the same length, and the old one put back as it was.
     fs::write(&file, &before).unwrap();
+    assert!(matches!(seen(&set, 2, 0), Err(DataError::Changed { .. })));
+    let open = fs::File::options().write(true).open(&file).unwrap();
+    open.set_modified(written).unwrap();
     assert!(seen(&set, 2, 0).is_ok());
     // The list of files is part of what a run's data is known by.
     let fingerprint = set.fingerprint();

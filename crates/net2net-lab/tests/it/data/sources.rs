@@ -112,6 +112,41 @@ fn flat_validation_images_get_their_labels_from_a_file() {
 }
 
 #[test]
+fn labels_are_found_where_kaggle_puts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = |name: &str| format!("ILSVRC/Data/CLS-LOC/{name}");
+    let names = [
+        "train/cat/1.png",
+        "train/dog/1.png",
+        "val/v1.png",
+        "test/t1.png",
+    ]
+    .map(below);
+    images(folder.path(), &names.each_ref().map(String::as_str));
+    let content = "ImageId,PredictionString\nv1,dog 1 2 3 4\n";
+    write(folder.path(), "LOC_val_solution.csv", content.as_bytes());
+    assert_eq!(opened(folder.path()).splits.validation.labels(), [1]);
+}
+
+#[test]
+fn images_of_other_formats_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path(), &["a/1.png", "a/2.png", "b/3.png", "b/4.png"]);
+    for name in ["a/5.gif", "c/6.bmp", "c/7.bmp"] {
+        write(folder.path(), name, b"an image");
+    }
+    let note = opened(folder.path()).notes.join("\n");
+    assert!(
+        note.contains("3 files of other formats (.bmp, .gif) were passed over"),
+        "{note}"
+    );
+    for name in ["b/3.png", "b/4.png"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    assert!(refused(folder.path()).contains("at least 2 are needed; 3 files of other formats"));
+}
+
+#[test]
 fn labels_that_do_not_fit_are_named() {
     let folder = tempfile::tempdir().unwrap();
     images(
@@ -360,6 +395,16 @@ fn inspection_counts_sizes_modes_broken_images_and_duplicates() {
     write(folder.path(), "val/b/bad.jpg", b"nothing");
     let found = inspected(folder.path());
     assert_eq!((found.train, found.validation, found.examined), (4, 4, 8));
+    // Of a choice of images the counts are those of all.
+    let some = inspect(
+        folder.path(),
+        &SourceOptions::default(),
+        Some(1),
+        &mut |_, _| {},
+    );
+    let some = some.unwrap();
+    assert_eq!((some.train, some.validation, some.examined), (4, 4, 2));
+    assert_eq!(some.classes, found.classes);
     let classes: Vec<_> = found
         .classes
         .iter()
