@@ -258,10 +258,9 @@ fn a_network_that_is_given_is_the_champion_until_something_is_better() {
     assert!(done(path, &["rollback", "wild", "1"]).contains("version 1 is the champion"));
 
     // Images of another shape are refused before anything is noted.
-    let other = given.replace(
-        "[data]\nvalidation = 200",
-        "[data]\nvalidation = 200\nfolder = \"images\"",
-    );
+    let other = given
+        .replace("[data]\nvalidation = 200", "[data]\nfolder = \"images\"")
+        .replace("[160, 320, 480]", "[30, 60]");
     fs::write(path.join("life.toml"), other).unwrap();
     for number in 0..40 {
         for class in 0..2 {
