@@ -94,7 +94,9 @@ impl Place<'_> {
         let home = Home::look(&path)?;
         let life = life(&home)?;
         let mut slices = Vec::new();
-        for version in &life.versions {
+        // The network that a life begins with has learnt nothing here.
+        let learnt = |version: &&Version| !version.record.snapshots.is_empty();
+        for version in life.versions.iter().filter(learnt) {
             let mut slice = Slice::of(&life, version);
             slice.scratch = self.scratch(spec, &home, &life, version)?;
             println!(

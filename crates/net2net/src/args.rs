@@ -225,8 +225,8 @@ pub(crate) struct ExportArgs {
 
 /// Write the reports of finished comparisons or of an exploration again, from what was measured.
 ///
-/// Of several directories of comparisons one page is written beside them that has all of their growths in a
-/// table, with links to their own pages.
+/// Of several directories of comparisons one page is written: of all their seeds, if they differ in these alone,
+/// or else with all of their growths in a table, and links to their own pages.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = REPORT_EXAMPLES)]
 pub(crate) struct ReportArgs {

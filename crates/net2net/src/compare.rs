@@ -11,7 +11,8 @@ use net2net_lab::data::SourceOptions;
 use net2net_lab::explore::RECORD_FILE;
 use net2net_lab::report::speedup::Measure;
 use net2net_lab::report::{
-    self as lab_report, Export, Summary, export, overview, speedup_table, verdict, write_together,
+    self as lab_report, Comparison, Export, Summary, export, overview, pool, speedup_table,
+    verdict, write_page, write_together,
 };
 
 use crate::args::{CompareArgs, ReportArgs};
@@ -82,7 +83,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
             Ok(Exit::Interrupted)
         }
         Ended::Complete(results) => {
-            print_results(&results.1, claimed.path(), args.json)?;
+            print_results(&results.1, &claimed.path().join(REPORT), args.json)?;
             Ok(Exit::Done)
         }
     }
@@ -90,9 +91,15 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
 
 /// Where the page of several comparisons goes by itself.
 const TOGETHER: &str = "net2net-report.html";
+/// The page of one, in its directory.
+const REPORT: &str = "report.html";
 
 /// Writes reports again, one page of several, and what else is asked for.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
+    ensure!(
+        args.out.is_none() || args.directories.len() > 1,
+        "--out is where the page of several comparisons goes; that of one lies in its directory"
+    );
     if let [directory] = &args.directories[..]
         && directory.join(RECORD_FILE).exists()
     {
@@ -110,8 +117,14 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
         read.push((directory, comparison, summary));
     }
     let several = read.len() > 1;
+    let out = args.out.as_deref().unwrap_or(Path::new(TOGETHER));
+    if let Some(pooled) = pooled(&read, out)? {
+        exports(args, &pooled, |folder| folder.to_owned())?;
+        let summary = write_page(out, &pooled)?;
+        return print_results(&summary, out, args.json).map(|()| Exit::Done);
+    }
     for (at, (directory, comparison, _)) in read.iter().enumerate() {
-        // Folders of the same name in different places are told apart by a number.
+        // Comparisons have files of the same names, and folders of one name in different places are told apart by a number.
         let name = |directory: &Path| directory.file_name().unwrap_or_default().to_owned();
         let same = read[..at]
             .iter()
@@ -121,29 +134,14 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
             0 => {}
             before => own.push(format!("-{}", before + 1)),
         }
-        for (folder, what) in [
-            (&args.svg, Export::Svg),
-            (&args.png, Export::Png),
-            (&args.tensorboard, Export::TensorBoard),
-        ] {
-            if let Some(folder) = folder {
-                // Comparisons have files of the same names.
-                let into = match several {
-                    true => folder.join(&own),
-                    false => folder.clone(),
-                };
-                let files = export(&into, comparison, what)?;
-                tell!("{}: {} files", into.display(), files.len());
-            }
-        }
+        exports(args, comparison, |folder| match several {
+            true => folder.join(&own),
+            false => folder.to_owned(),
+        })?;
     }
     if !several {
-        ensure!(
-            args.out.is_none(),
-            "--out is where the page of several comparisons goes; that of one lies in its directory"
-        );
         for (directory, _, summary) in &read {
-            print_results(summary, directory, args.json)?;
+            print_results(summary, &directory.join(REPORT), args.json)?;
         }
         return Ok(Exit::Done);
     }
@@ -151,10 +149,9 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
         .iter()
         .map(|(dir, ..)| dir.display().to_string())
         .collect();
-    let out = args.out.as_deref().unwrap_or(Path::new(TOGETHER));
     let pages = read
         .iter()
-        .map(|(directory, ..)| link(out, directory))
+        .map(|(directory, ..)| Ok(format!("{}/{REPORT}", link(out, directory)?)))
         .collect::<Result<Vec<String>>>()?;
     let named = names.iter().zip(&pages).zip(&read);
     let together: Vec<_> = named
@@ -177,7 +174,39 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The address of a comparison's page as seen from another page: relative where both are below the
+/// All comparisons as one, where they differ in their seeds alone.
+fn pooled(read: &[(&PathBuf, Comparison, Summary)], out: &Path) -> Result<Option<Comparison>> {
+    if read.len() < 2 {
+        return Ok(None);
+    }
+    let parts = read
+        .iter()
+        .map(|(directory, comparison, _)| Ok((comparison, link(out, directory)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(pool(&parts))
+}
+
+/// Writes the plots and event files that are asked for.
+fn exports(
+    args: &ReportArgs,
+    comparison: &Comparison,
+    into: impl Fn(&Path) -> PathBuf,
+) -> Result<()> {
+    for (folder, what) in [
+        (&args.svg, Export::Svg),
+        (&args.png, Export::Png),
+        (&args.tensorboard, Export::TensorBoard),
+    ] {
+        if let Some(folder) = folder {
+            let into = into(folder);
+            let files = export(&into, comparison, what)?;
+            tell!("{}: {} files", into.display(), files.len());
+        }
+    }
+    Ok(())
+}
+
+/// The address of a comparison's folder as seen from a page: relative where both are below the
 /// same folder, so that all can be moved together.
 fn link(from: &Path, directory: &Path) -> Result<String> {
     let folder = match from.parent() {
@@ -187,17 +216,21 @@ fn link(from: &Path, directory: &Path) -> Result<String> {
     let whole = |path: &Path| {
         std::path::absolute(path).with_context(|| format!("{} has no address", path.display()))
     };
-    let page = whole(directory)?.join("report.html");
+    let directory = whole(directory)?;
     let folder = whole(folder)?;
-    let shared = page
+    let shared = directory
         .components()
         .zip(folder.components())
         .take_while(|(a, b)| a == b)
         .count();
     let up = folder.components().skip(shared).map(|_| "..".to_owned());
-    let down = page.components().skip(shared);
+    let down = directory.components().skip(shared);
     let down = down.map(|part| part.as_os_str().to_string_lossy().into_owned());
-    Ok(up.chain(down).collect::<Vec<String>>().join("/"))
+    let parts: Vec<String> = up.chain(down).collect();
+    Ok(match parts.is_empty() {
+        true => ".".to_owned(),
+        false => parts.join("/"),
+    })
 }
 
 /// The spec of a file, with the flags that change it; `None` where nothing was stated.
@@ -304,7 +337,7 @@ pub(crate) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> {
+fn print_results(summary: &Summary, page: &Path, json: bool) -> Result<()> {
     if json {
         say!("{}", serde_json::to_string_pretty(summary)?);
         return Ok(());
@@ -317,7 +350,7 @@ fn print_results(summary: &Summary, directory: &Path, json: bool) -> Result<()> 
         say!("\n{}\n{table}", growth.name);
         say!("{}", verdict(summary, growth).sentence);
     }
-    say!("\nreport: {}", directory.join("report.html").display());
+    say!("\nreport: {}", page.display());
     Ok(())
 }
 

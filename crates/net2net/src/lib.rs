@@ -77,7 +77,7 @@ pub fn run() -> ExitCode {
             let text = explain(&error);
             match is_out_of_room(&error) {
                 true => {
-                    let advice = match text.contains("room") {
+                    let advice = match text.contains("make room") || text.contains("make some") {
                         true => "",
                         false => {
                             "; there is no room for it: make some, and go on with the same command, or with --resume where it has that"

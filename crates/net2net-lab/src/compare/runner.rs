@@ -15,7 +15,7 @@
 //! DIR/comparison.json, summary.json, report.html
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +109,7 @@ pub fn compare(
         teacher: architecture(&teacher),
         growths: Vec::new(),
         runs: Vec::new(),
+        places: BTreeMap::new(),
     };
     data.note(&options.directory.join(DATA_FILE))?;
     let mut runner = Runner {

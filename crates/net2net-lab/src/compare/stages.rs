@@ -104,14 +104,22 @@ fn sizes(plan: &Plan) -> Sizes {
     widened.collect()
 }
 
-/// The growths of all stages that grow something, of which the last one always is. `own` are the sizes of the teacher's spaces,
-/// `all` those of the student's.
+/// The growths of all stages that grow something. `own` are the sizes of the teacher's spaces, `all` those of the student's.
 fn requests(whole: &Request, own: &Sizes, all: &Sizes, stages: usize) -> Vec<Request> {
     let before = (1..stages).map(|stage| request(whole, own, stage, stages));
-    let before = before.filter(|request| !request.sizes.is_empty());
-    before
-        .chain([request(whole, all, stages, stages)])
-        .collect()
+    let every = before.chain([request(whole, all, stages, stages)]);
+    every.filter(asks_for_something).collect()
+}
+
+fn asks_for_something(request: &Request) -> bool {
+    let nothing = Request {
+        mapping: request.mapping,
+        symmetry: request.symmetry,
+        spaces: request.spaces.clone(),
+        pairs: request.pairs,
+        ..Request::default()
+    };
+    *request != nothing
 }
 
 /// The growth of a stage: of the last one, all that is left.
@@ -190,8 +198,10 @@ mod tests {
         let none = Sizes::new();
         assert_eq!(requests(&whole, &none, &none, 3).len(), 1);
         let one = Sizes::from([("a".to_owned(), (4, 5))]);
-        // 4 · (5/4)^(1/3) is 4.3, and its square 4.6.
+        // 4 · (5/4)^(1/3) is 4.3, and its square 4.6; the last stage deepens.
         assert_eq!(requests(&whole, &one, &one, 3).len(), 2);
+        let wider: Request = serde_json::from_str(r#"{ "widen": 1.25 }"#).unwrap();
+        assert_eq!(requests(&wider, &one, &one, 3).len(), 1);
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::error::EvolveError;
 use super::home::Home;
 use super::spec::{Arrival, EvolveSpec};
-use super::store::{ArrivedFile, Snapshot};
+use super::store::{ArrivedFile, Snapshot, now};
 use crate::data::{Arrivals, DataError, Dataset, ImageShape, Newcomer, decoded, open_decoded};
 
 /// Data that are new.
 pub(super) struct Arrived {
     /// What they are called.
     pub(super) name: String,
+    /// When it was looked for them, in seconds since 1970: what is written later was not seen.
+    pub(super) at: f64,
     /// Images to learn from.
     pub(super) train: Dataset,
     /// Images to judge by.
@@ -37,6 +39,7 @@ pub(super) enum Look {
 
 /// Looks for data that no snapshot has.
 pub(super) fn look(home: &Home, spec: &EvolveSpec) -> Result<Look, EvolveError> {
+    let at = now();
     let before = home.store.snapshots()?;
     let shape = before
         .first()
@@ -54,6 +57,10 @@ pub(super) fn look(home: &Home, spec: &EvolveSpec) -> Result<Look, EvolveError> 
                  `validation_share` under [data.read]",
                 spec.data.folder.clone().unwrap_or_default().display()
             )))
+        }
+        Look::Arrived(mut arrived) => {
+            arrived.at = at;
+            Ok(Look::Arrived(arrived))
         }
         looked => Ok(looked),
     }
@@ -121,6 +128,7 @@ fn slice(
     match train {
         Some(train) => Ok(Look::Arrived(Box::new(Arrived {
             name,
+            at: 0.0,
             train,
             validation,
             files: Vec::new(),
@@ -172,6 +180,7 @@ fn snapshot(
     let opened = open_decoded(&path, &spec.data.read, shape)?;
     Ok(Look::Arrived(Box::new(Arrived {
         name: format!("folder {number}"),
+        at: 0.0,
         train: opened.splits.train,
         validation: Some(opened.splits.validation),
         files: Vec::new(),
@@ -205,7 +214,9 @@ fn files(
         .iter()
         .map(|(file, _)| (file.sha256.as_str(), file.name.as_str()))
         .collect();
-    let mut found = match Arrivals::look(&folder, &spec.data.read, known) {
+    let classes = before.iter().flat_map(|one| one.record.classes.clone());
+    let classes: Vec<String> = classes.collect();
+    let mut found = match Arrivals::look(&folder, &spec.data.read, &classes, known) {
         // Folders that do not agree yet.
         Err(error @ DataError::Layout { .. }) => {
             return Ok(Look::Nothing(format!("waiting for other images: {error}")));
@@ -270,6 +281,7 @@ fn files(
     }
     Ok(Look::Arrived(Box::new(Arrived {
         name,
+        at: 0.0,
         train,
         validation,
         files: found.images.iter().map(arrived).collect(),

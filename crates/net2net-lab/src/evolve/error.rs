@@ -59,6 +59,12 @@ pub enum EvolveError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// There is a life without its settings.
+    #[error("{} is gone, and the model that lives here needs it; take it from a backup, or write it anew: the store has the settings of each step", path.display())]
+    NoSettings {
+        /// Where they should be.
+        path: PathBuf,
+    },
     /// The settings of a home cannot be used.
     #[error("{}: {source}", path.display())]
     Settings {

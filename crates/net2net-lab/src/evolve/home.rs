@@ -48,6 +48,9 @@ impl Home {
             facts.push((fact::START, keep(&objects, network)?));
         }
         let mut store = Store::create(&path.join(STORE_FILE))?;
+        if !store.snapshots()?.is_empty() {
+            return Err(EvolveError::NoSettings { path: settings });
+        }
         // The settings come last: a home without them is not yet one, and is made by the same command.
         store.begin_life(&facts)?;
         let mut stated = spec.at_home_in(path);

@@ -127,14 +127,15 @@ pub(super) fn bootstrap(
     ]
 }
 
-/// Whether a challenger replaces the champion, and why. `newest` is the snapshot of its step: those before are older.
+/// Whether a challenger replaces the champion, and why. `new` are the snapshots that it alone has learnt from: the others are
+/// older.
 pub(super) fn verdict(
     judgement: &Judgement,
     cost: Cost,
     classes: &[String],
     promotion: &Promotion,
     limits: &Limits,
-    newest: i64,
+    new: &[i64],
 ) -> Verdict {
     if let Some(why) = beyond(cost, limits) {
         return Verdict::NotBetter(why);
@@ -181,7 +182,7 @@ pub(super) fn verdict(
         .snapshots
         .iter()
         .zip(&judgement.challenger.snapshots);
-    for ((id, before), (_, after)) in pairs.filter(|((id, _), _)| *id < newest) {
+    for ((id, before), (_, after)) in pairs.filter(|((id, _), _)| !new.contains(id)) {
         if before - after > promotion.snapshot_loss {
             let what = format!("snapshot {id}");
             lost.push(loss(&what, before - after, promotion.snapshot_loss));
@@ -209,7 +210,7 @@ fn some(all: &[String]) -> String {
 }
 
 /// What of the limits is passed.
-fn beyond(cost: Cost, limits: &Limits) -> Option<String> {
+pub(super) fn beyond(cost: Cost, limits: &Limits) -> Option<String> {
     if let Some(most) = limits.parameters.filter(|most| cost.parameters > *most) {
         return Some(format!(
             "it has {} parameters, and {most} are the limit",
@@ -289,7 +290,7 @@ mod tests {
             latency_ms: None,
         };
         let classes = ["a".to_owned(), "b".to_owned()];
-        verdict(judgement, cost, &classes, &promotion(), limits, 2)
+        verdict(judgement, cost, &classes, &promotion(), limits, &[2])
     }
 
     #[test]

@@ -191,7 +191,8 @@ fn clear(home: &Home) -> Result<(), EvolveError> {
             }
             // A rollback ended the step in the middle of it.
             if folder.extension().is_some_and(|end| end == "partial") {
-                fs::remove_dir_all(&folder).map_err(EvolveError::file(&folder))?;
+                // Where a process still works in it, the next command removes it.
+                let _ = fs::remove_dir_all(&folder);
                 continue;
             }
             for name in [MODEL_FILE, BEST_FILE, TRUNK_FILE, ONNX_FILE] {
@@ -235,7 +236,12 @@ fn run_hook(
             "because it took longer than {} s; raise `timeout` under [hooks], and see {HOOK_LOG}",
             hooks.timeout
         ),
-        Ok(Waited::Stopped) => return Ok(()),
+        Ok(Waited::Stopped) => {
+            watcher.note(&format!(
+                "the hook for version {version} was ended; the next command runs it again"
+            ));
+            return Ok(());
+        }
         Err(error) => format!("before it began: {error}"),
     };
     if ended != "well" {

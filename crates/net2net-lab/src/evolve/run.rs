@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use super::arrival::{Arrived, Look, look};
 use super::error::EvolveError;
 use super::home::Home;
+use super::judge::{Cost, beyond};
 use super::publish::settle;
-use super::samples::{classes_of_line, left};
+use super::samples::{classes_of_line, left, left_by_adoption};
 use super::spec::EvolveSpec;
-use super::store::{Snapshot, SnapshotRecord, Step, fact, now};
+use super::store::{Snapshot, SnapshotRecord, Step, fact};
 use super::work::{Work, adopted};
 use crate::compare::Stated;
 use crate::data::pack::{self, PACK_EXTENSION};
@@ -65,7 +66,10 @@ pub fn step(
     watcher: &mut dyn Watcher,
 ) -> Result<Stepped, EvolveError> {
     settle(home, options, stop, watcher)?;
-    next(home, options, again, stop, watcher)
+    match stop.load(Ordering::Relaxed) {
+        true => Ok(Stepped::Interrupted),
+        false => next(home, options, again, stop, watcher),
+    }
 }
 
 /// A step of a home that is in order.
@@ -104,7 +108,10 @@ fn next(
         // The network that the life begins with is a version now; the data that came are still to be learnt from.
         true => {
             watcher.note(&said(&stepped));
-            next(home, options, again, stop, watcher)
+            match stop.load(Ordering::Relaxed) {
+                true => Ok(Stepped::Interrupted),
+                false => next(home, options, again, stop, watcher),
+            }
         }
         false => Ok(stepped),
     }
@@ -117,20 +124,24 @@ fn opened(
     watcher: &mut dyn Watcher,
 ) -> Result<Result<Step, Stepped>, EvolveError> {
     let spec = home.spec()?;
-    if let Some(snapshot) = left(home, false)? {
+    if let Some(snapshot) = left_by_adoption(home)? {
         return begin_again(home, &spec, snapshot).map(Ok);
     }
-    let (what, waiting) = match look(home, &spec)? {
-        Look::Arrived(arrived) => {
+    let left = left(home)?;
+    let (what, waiting) = match (look(home, &spec), left) {
+        (Ok(Look::Arrived(arrived)), _) => {
             for note in &arrived.notes {
                 watcher.note(note);
             }
             return begin(home, &spec, *arrived).map(Ok);
         }
-        Look::Nothing(what) => (what.clone(), Stepped::Nothing(what)),
-        Look::Over(what) => (what.clone(), Stepped::Over(what)),
+        (Ok(Look::Nothing(what)), _) => (what.clone(), Stepped::Nothing(what)),
+        (Ok(Look::Over(what)), _) => (what.clone(), Stepped::Over(what)),
+        // What is in the home can be learnt from whatever has become of the folder.
+        (Err(error), Some(_)) if again => (error.to_string(), Stepped::Nothing(String::new())),
+        (Err(error), _) => return Err(error),
     };
-    match left(home, true)? {
+    match left {
         Some(snapshot) if again => {
             watcher.note(&what);
             begin_again(home, &spec, snapshot).map(Ok)
@@ -233,7 +244,7 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
         }
     }
     if let (true, Some(start)) = (before.is_empty(), home.store.fact(fact::START)?) {
-        suits(home, &start, arrived.train.shape())?;
+        suits(home, spec, &start, arrived.train.shape())?;
     }
     let normalization = match home.store.fact(fact::NORMALIZATION)? {
         Some(known) => known,
@@ -251,7 +262,7 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
     let snapshot = Snapshot {
         id: before.last().map_or(0, |last| last.id) + 1,
         name: arrived.name,
-        at: now(),
+        at: arrived.at,
         train: keep(home, &arrived.train)?,
         validation: arrived
             .validation
@@ -273,14 +284,33 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
         .begin_step(&snapshot, &arrived.files, &normalization, &settings)
 }
 
-/// Refuses the first data if the network that the life begins with does not read such images.
-fn suits(home: &Home, start: &str, images: ImageShape) -> Result<(), EvolveError> {
+/// Refuses the first data if the network that the life begins with does not read such images, or is beyond the limits: nothing
+/// that comes of it could be within them.
+fn suits(
+    home: &Home,
+    spec: &EvolveSpec,
+    start: &str,
+    images: ImageShape,
+) -> Result<(), EvolveError> {
     let network = home.network(start, "the network that the life begins with")?;
-    reads(&network.graph, images).map_err(|why| EvolveError::Arrival {
+    let refused = |why: String| EvolveError::Arrival {
         folder: home.path().to_owned(),
-        why: format!(
-            "cannot begin with these images: {why}; or make another home with a network that does"
-        ),
+        why,
+    };
+    let cost = Cost {
+        parameters: network.graph.parameter_count(),
+        flops: network.graph.flops(),
+        latency_ms: None,
+    };
+    if let Some(why) = beyond(cost, &spec.limits) {
+        let why = format!("cannot begin with its network: {why}; raise [limits] in its spec.toml");
+        return Err(refused(why));
+    }
+    reads(&network.graph, images).map_err(|why| {
+        refused(format!(
+            "cannot begin with these images: {why}; set `side` under [data.read] in its spec.toml, or make another home with a \
+             network that reads them"
+        ))
     })
 }
 

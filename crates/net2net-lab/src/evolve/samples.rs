@@ -30,8 +30,8 @@ pub(super) struct Chosen {
 /// Chooses the samples of a step: all that its line has not seen, old ones beside them, and the two parts of what judges.
 pub(super) fn choose(home: &Home, spec: &EvolveSpec, step: &Step) -> Result<Chosen, EvolveError> {
     let mut known = home.store.snapshots()?;
-    known.retain(|snapshot| !snapshot.dropped && snapshot.id <= step.snapshot);
     let seen = seen_by(&home.store.versions()?, step.head);
+    known.retain(|snapshot| !snapshot.dropped && snapshot.id <= step.snapshot);
     let classes = classes_of_line(home, step.head, &known)?;
     let (old, new): (Vec<&Snapshot>, Vec<&Snapshot>) = known
         .iter()
@@ -42,7 +42,7 @@ pub(super) fn choose(home: &Home, spec: &EvolveSpec, step: &Step) -> Result<Chos
         .collect();
     let new_samples = new.iter().map(|snapshot| snapshot.record.train).sum();
     let wanted = (new_samples as f64 * spec.replay).round() as usize;
-    let replay = replay(home, &old, wanted, spec.seed, step.id)?;
+    let replay = replay(home, &old, &classes, wanted, spec.seed, step.id)?;
     let replayed = replay.iter().map(|share| share.samples.len()).sum();
     train.extend(replay);
     let (mut selection, mut judges) = (Vec::new(), Vec::new());
@@ -112,21 +112,27 @@ pub(super) fn classes_of(home: &Home, version: &Version) -> Result<Vec<String>, 
     Ok(list.classes)
 }
 
-/// The newest snapshot that the trunk has not learnt from, if no step has gone on from that trunk yet, or if whatever was tried
-/// is to be tried `again`.
-pub(super) fn left(home: &Home, again: bool) -> Result<Option<i64>, EvolveError> {
-    let head = home.store.head()?;
-    let tried = home.store.steps()?.iter().any(|step| step.head == head);
-    if tried && !again {
+/// The newest snapshot that is in use, if the trunk has not learnt from all of them.
+pub(super) fn left(home: &Home) -> Result<Option<i64>, EvolveError> {
+    let seen = seen_by(&home.store.versions()?, home.store.head()?);
+    let mut known = home.store.snapshots()?;
+    known.retain(|snapshot| !snapshot.dropped);
+    let learnt = known.iter().all(|snapshot| seen.contains(&snapshot.id));
+    Ok(known.last().filter(|_| !learnt).map(|newest| newest.id))
+}
+
+/// The same after the network that the life begins with has become a version, and nothing has gone on from it yet.
+pub(super) fn left_by_adoption(home: &Home) -> Result<Option<i64>, EvolveError> {
+    let Some(head) = home.store.head()? else {
         return Ok(None);
+    };
+    let adopted = home.store.version(head)?.trial.is_empty();
+    let steps = home.store.steps()?;
+    let tried = steps.iter().any(|step| step.head == Some(head));
+    match adopted && !tried {
+        true => left(home),
+        false => Ok(None),
     }
-    let seen = seen_by(&home.store.versions()?, head);
-    let known = home.store.snapshots()?;
-    let mut unseen = known
-        .iter()
-        .rev()
-        .filter(|s| !s.dropped && !seen.contains(&s.id));
-    Ok(unseen.next().map(|snapshot| snapshot.id))
 }
 
 /// The snapshots that a version and its ancestors learnt from.
@@ -146,14 +152,14 @@ pub(super) fn seen_by(versions: &[Version], mut head: Option<i64>) -> BTreeSet<i
 fn replay(
     home: &Home,
     old: &[&Snapshot],
+    classes: &[String],
     wanted: usize,
     seed: u64,
     step: i64,
 ) -> Result<Vec<Share>, EvolveError> {
-    let classes = match old.last() {
-        Some(last) if wanted > 0 => &last.record.classes,
-        _ => return Ok(Vec::new()),
-    };
+    if wanted == 0 {
+        return Ok(Vec::new());
+    }
     let mut by_class: Vec<Vec<(usize, usize)>> = vec![Vec::new(); classes.len()];
     for (at, snapshot) in old.iter().enumerate() {
         let pack = read(home, &snapshot.train, snapshot.id)?;

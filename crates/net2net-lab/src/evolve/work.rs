@@ -167,6 +167,8 @@ impl<'a> Work<'a> {
             None => self.keep_onnx(&path)?,
             Some(_) => None,
         };
+        // A life that is killed here writes it again.
+        let _ = fs::remove_file(&path);
         let record = VersionRecord {
             grew: Vec::new(),
             plans: Vec::new(),
@@ -212,7 +214,7 @@ impl<'a> Work<'a> {
             classes,
             &self.spec.promotion,
             &self.spec.limits,
-            self.step.snapshot,
+            &record.snapshots,
         );
         let (promoted, goes_on, kind, why) = match decided {
             Verdict::Better(why) => (true, true, "promoted", why),

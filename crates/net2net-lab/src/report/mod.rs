@@ -9,6 +9,7 @@ pub mod format;
 pub mod html;
 pub mod overview;
 pub mod plot;
+pub mod pool;
 pub mod record;
 pub mod significance;
 pub mod speedup;
@@ -20,6 +21,7 @@ pub mod write;
 pub use events::events;
 pub use html::{render, render_together};
 pub use overview::overview;
+pub use pool::pool;
 pub use record::{
     Architecture, Comparison, Evidence, GrowthRecord, Kind, LayerRow, Metric, OutputEvidence,
     RunRecord,
@@ -27,4 +29,4 @@ pub use record::{
 pub use summary::{Summary, summarize};
 pub use table::{Table, difference_table, seed_table, speedup_table};
 pub use verdict::{Verdict, verdict};
-pub use write::{Export, ReportError, export, write_report, write_together};
+pub use write::{Export, ReportError, export, write_page, write_report, write_together};

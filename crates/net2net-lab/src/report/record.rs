@@ -1,6 +1,8 @@
 //! What a comparison measured: the types that the runner fills and stores and that the report reads.
 
 pub use net2net_core::verify::{Evidence, OutputEvidence};
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The way a run came to its initial weights.
@@ -321,6 +323,9 @@ pub struct Comparison {
     pub growths: Vec<GrowthRecord>,
     /// Every run of every seed.
     pub runs: Vec<RunRecord>,
+    /// The folders of seeds that do not lie beside the report, as seen from it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<u64, String>,
 }
 
 impl Comparison {
@@ -335,6 +340,15 @@ impl Comparison {
         self.runs
             .iter()
             .find(|run| run.seed == seed && run.belongs_to(growth, kind))
+    }
+
+    /// The address of a file of a seed, as seen from the report.
+    #[must_use]
+    pub fn address(&self, seed: u64, file: &str) -> String {
+        match self.places.get(&seed) {
+            Some(place) => format!("{place}/{file}"),
+            None => file.to_owned(),
+        }
     }
 
     /// The growth whose scratch runs serve a growth: its own, or those of one that makes the same

@@ -114,6 +114,17 @@ pub fn export(
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
+/// Writes the page of a comparison alone, and returns its figures.
+///
+/// # Errors
+///
+/// If a curve cannot be drawn or the file cannot be written.
+pub fn write_page(path: &Path, comparison: &Comparison) -> Result<Summary, ReportError> {
+    let summary = summarize(comparison);
+    put(path, render(comparison, &summary)?.as_bytes())?;
+    Ok(summary)
+}
+
 /// Writes one page of several comparisons; each has a name, the address of its own page as seen from
 /// this one, and its figures.
 ///

@@ -1,6 +1,5 @@
 //! Doing a trial.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
@@ -68,11 +67,11 @@ pub fn train(
         ..spec.clone()
     };
     spec.check()?;
-    let inputs = inputs(&spec, folder)?;
     let attempt = match Attempt::begin(out)? {
-        Begun::Published => return found(&spec, &inputs, out),
+        Begun::Published => return found(&spec, folder, out),
         Begun::Mine(attempt) => attempt,
     };
+    let inputs = inputs(&spec, folder)?;
     let path = attempt.path().to_owned();
     same_spec(&spec, &path.join(SPEC_FILE))?;
     let noted = path.join(INPUTS_FILE);
@@ -119,7 +118,7 @@ pub fn read_done(out: &Path) -> Result<TrialResult, TrialError> {
 }
 
 /// The result that is there, if it is that of this trial.
-fn found(spec: &TrialSpec, inputs: &Inputs, out: &Path) -> Result<TrialEnded, TrialError> {
+fn found(spec: &TrialSpec, folder: &Path, out: &Path) -> Result<TrialEnded, TrialError> {
     let taken = |what| TrialError::Taken {
         path: out.to_owned(),
         what,
@@ -132,7 +131,10 @@ fn found(spec: &TrialSpec, inputs: &Inputs, out: &Path) -> Result<TrialEnded, Tr
     if TrialSpec::from_toml(&text)? != portable(spec, out) {
         return Err(taken("the result of another trial"));
     }
-    if !same_inputs(inputs, &out.join(INPUTS_FILE))? {
+    // Files that were cleared away since say nothing.
+    if let Ok(inputs) = inputs(spec, folder)
+        && !same_inputs(&inputs, &out.join(INPUTS_FILE))?
+    {
         return Err(taken("the result of a trial that started from other files"));
     }
     let result = Box::new(read_done(out)?);
@@ -142,9 +144,9 @@ fn found(spec: &TrialSpec, inputs: &Inputs, out: &Path) -> Result<TrialEnded, Tr
     })
 }
 
-/// The files that a trial starts from, by their names in the spec: the SHA-256 of each. A spec names them by place, and another
-/// network may lie there tomorrow.
-type Inputs = BTreeMap<String, String>;
+/// The network and the plans that a trial starts from, in their order: name and SHA-256 of each. A spec names them by place, and
+/// another network may lie there tomorrow.
+type Inputs = Vec<(String, String)>;
 
 fn inputs(spec: &TrialSpec, folder: &Path) -> Result<Inputs, TrialError> {
     let mut inputs = Inputs::new();
@@ -152,7 +154,7 @@ fn inputs(spec: &TrialSpec, folder: &Path) -> Result<Inputs, TrialError> {
         let path = folder.join(name);
         let hash = sha256(&path).map_err(TrialError::file(&path))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        inputs.insert(name.into_owned(), hash);
+        inputs.push((name.into_owned(), hash));
     }
     Ok(inputs)
 }

@@ -457,6 +457,33 @@ fn new_classes_grow_the_output_and_new_folders_and_files_are_found() {
     assert!(judged.iter().all(Value::is_number), "{judged:?}");
     assert_eq!(judged.len(), 5);
 
+    // What another line learnt in between is new to this one, and nothing that this one learnt is forgotten.
+    done(path, &["rollback", "home", "1", "--drop-data"]);
+    put("4/train", 5..6, 0..24);
+    put("4/val", 5..6, 24..32);
+    done(path, &["step", "home"]);
+    done(path, &["rollback", "home", "3"]);
+    done(path, &["step", "home", "--again"]);
+    let life = history(path, "home");
+    let fifth = &life["versions"][4];
+    assert_eq!(fifth["parent"], 3);
+    assert_eq!(fifth["record"]["snapshots"], serde_json::json!([4]));
+    let list = fifth["samples"].as_str().unwrap();
+    let list = fs::read(path.join(format!("home/objects/{}/{list}.json", &list[..2]))).unwrap();
+    let list: Value = serde_json::from_slice(&list).unwrap();
+    assert_eq!(
+        list["classes"],
+        serde_json::json!(["c0", "c1", "c2", "c3", "c4", "c5"])
+    );
+    for snapshot in 0..4 {
+        let pack = life["snapshots"][snapshot]["train"].as_str().unwrap();
+        assert!(
+            list["train"].to_string().contains(pack),
+            "snapshot {}",
+            snapshot + 1
+        );
+    }
+
     // The same, as files that come into one folder; an image that is there twice is seen once.
     let files = FOLDERS
         .replace("\"images\"", "\"images/files\"")
@@ -634,7 +661,14 @@ fn what_goes_wrong_is_said_and_the_champion_stays() {
     let life = history(path, "home");
     assert_eq!(life["snapshots"][2]["dropped"], true);
 
-    // Without its store a home is none, and that is said.
+    // Without its settings or its store a home is none, and nothing is made in its place.
+    let settings = path.join("home/spec.toml");
+    let kept = fs::read(&settings).unwrap();
+    fs::remove_file(&settings).unwrap();
+    let output = evolve(path, &["init", "home", "life.toml"]);
+    assert!(text(&output.stderr).contains("spec.toml is gone"));
+    fs::write(&settings, kept).unwrap();
+    assert_eq!(history(path, "home")["events"], life["events"]);
     fs::remove_file(path.join("home/store.sqlite")).unwrap();
     let output = evolve(path, &["status", "home"]);
     assert!(text(&output.stderr).contains("store.sqlite is gone"));

@@ -156,6 +156,36 @@ fn a_comparison_ends_with_the_table_and_json_on_request() {
     let report = run(folder.path(), &["report", "runs/compare-1", "--json"]);
     let summary: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
     assert_eq!(summary["growths"][0]["name"], "wider");
+    // Two that differ in their seeds are one, with the runs where they lie.
+    let other = SPEC.replace("seeds = [3]", "seeds = [4]");
+    fs::write(folder.path().join("other.toml"), other).unwrap();
+    let output = run(folder.path(), &["compare", "other.toml"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let both = [
+        "report",
+        "runs/compare-1",
+        "runs/compare-2",
+        "--out",
+        "all.html",
+        "--json",
+    ];
+    let output = run(folder.path(), &both);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let seeds = &summary["growths"][0]["students"][0]["to_scratch"]["seeds"];
+    assert_eq!(seeds.as_array().map(Vec::len), Some(2), "{summary}");
+    let page = fs::read_to_string(folder.path().join("all.html")).unwrap();
+    for link in [
+        "runs/compare-1/seed3/teacher/model.safetensors",
+        "runs/compare-2/seed4/wider/plan.json",
+    ] {
+        assert!(page.contains(link), "{link}");
+    }
+    let one = run(
+        folder.path(),
+        &["report", "runs/compare-1", "--out", "one.html"],
+    );
+    assert!(text(&one.stderr).contains("--out is where the page of several"));
     let taken = run(
         folder.path(),
         &["compare", "small.toml", "--out", "runs/compare-1"],

@@ -31,19 +31,9 @@ pub(crate) struct Part {
 }
 
 /// An image and the folders on its way, below the folder that is common to all.
-#[derive(Clone)]
 struct Found<'a> {
     entry: &'a Entry,
     folders: Vec<&'a str>,
-}
-
-/// What is done about a folder that everything lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Around {
-    /// It is not looked at: archives tend to hold everything in one.
-    Skipped,
-    /// It is a class, unless it holds `train`: where images go on arriving, that all of them lie in one folder is chance.
-    Class,
 }
 
 /// Finds out how a tree's images are arranged, which must be of so many classes at least.
@@ -56,7 +46,7 @@ pub(crate) fn arrange(
         folder: tree.root.clone(),
         found,
     };
-    let Some((arrangement, _)) = parts(tree, options, Around::Skipped)? else {
+    let Some((arrangement, _)) = parts(tree, options, &[])? else {
         return Err(unknown(match tree.others() {
             Some(others) => format!("holds no images that are read; {others}"),
             None => "holds no images".to_owned(),
@@ -89,13 +79,14 @@ pub(crate) fn arrange(
     Ok(arrangement)
 }
 
-/// The same, of whatever is there, and whether the folders say what is for validation; `None` where there are no images.
+/// The same, of whatever is there, and whether the folders say what is for validation; `None` where there are no images. Folders
+/// that are called like a class that is `known` are that class.
 pub(super) fn parts(
     tree: &Tree,
     options: &SourceOptions,
-    around: Around,
+    known: &[String],
 ) -> Result<Option<(Arrangement, bool)>, DataError> {
-    let (prefix, images) = below_common_folder(tree, around);
+    let (prefix, images) = below_common_folder(tree, known);
     if images.is_empty() {
         return Ok(None);
     }
@@ -157,15 +148,17 @@ pub(super) fn parts(
     Ok(Some((arrangement, stated)))
 }
 
-/// All images, and the folder that they have in common.
-fn below_common_folder(tree: &Tree, around: Around) -> (String, Vec<Found<'_>>) {
-    let whole = tree.images().map(|entry| {
-        let mut folders: Vec<&str> = entry.name.split('/').collect();
-        folders.pop();
-        Found { entry, folders }
-    });
-    let whole: Vec<Found<'_>> = whole.collect();
-    let mut images = whole.clone();
+/// All images, and the folder that they have in common: archives tend to hold everything in one. A class that is `known` is no
+/// such folder: that all images which are there lie in it is chance.
+fn below_common_folder<'a>(tree: &'a Tree, known: &[String]) -> (String, Vec<Found<'a>>) {
+    let mut images: Vec<Found<'_>> = tree
+        .images()
+        .map(|entry| {
+            let mut folders: Vec<&str> = entry.name.split('/').collect();
+            folders.pop();
+            Found { entry, folders }
+        })
+        .collect();
     let mut prefix = String::new();
     while let Some(first) = images
         .first()
@@ -175,7 +168,7 @@ fn below_common_folder(tree: &Tree, around: Around) -> (String, Vec<Found<'_>>) 
         let common = images
             .iter()
             .all(|image| image.folders.len() > 1 && image.folders[0] == first);
-        if is_part(first) || !common {
+        if is_part(first) || known.iter().any(|class| class == first) || !common {
             break;
         }
         prefix += first;
@@ -184,13 +177,7 @@ fn below_common_folder(tree: &Tree, around: Around) -> (String, Vec<Found<'_>>) 
             image.folders.remove(0);
         }
     }
-    let holds_parts = images
-        .iter()
-        .any(|image| image.folders.first().is_some_and(|first| is_part(first)));
-    match around == Around::Skipped || holds_parts {
-        true => (prefix, images),
-        false => (String::new(), whole),
-    }
+    (prefix, images)
 }
 
 fn is_part(folder: &str) -> bool {

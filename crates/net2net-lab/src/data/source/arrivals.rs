@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::arrange::{Around, Arrangement, Part, parts};
+use super::arrange::{Arrangement, Part, parts};
 use super::small::{decode_all, shaped};
 use super::tree::{Entry, Tree};
 use super::{SourceOptions, Survey, at_side, choose, cifar, folder, name_of, survey};
@@ -37,16 +37,17 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Lists a folder without the files that are `known` by name, length and the time when they were written. Where the folder does not say which images are
+    /// Lists a folder, in which folders that are called like one of some `classes` are that class, without the files that are `known` by name, length and the time when they were written. Where the folder does not say which images are
     /// for validation, the hash of each decides, so that it never changes its side.
     pub(crate) fn look(
         path: &Path,
         options: &SourceOptions,
+        classes: &[String],
         known: impl Fn(&str, u64, Option<SystemTime>) -> bool,
     ) -> Result<Arrivals, DataError> {
         options.check()?;
         let tree = Tree::open(path)?;
-        let Some((arrangement, stated)) = parts(&tree, options, Around::Class)? else {
+        let Some((arrangement, stated)) = parts(&tree, options, classes)? else {
             return Ok(Arrivals::default());
         };
         let mut images = Vec::new();
@@ -56,7 +57,11 @@ impl Arrivals {
                 if known(&entry.name, entry.len, entry.modified) {
                     continue;
                 }
-                entry.read(&mut bytes)?;
+                match entry.read(&mut bytes) {
+                    // It is still being written, or was taken away.
+                    Err(DataError::Changed { .. }) => continue,
+                    read => read?,
+                }
                 let digest = Sha256::digest(&bytes);
                 let first = digest
                     .iter()
@@ -124,7 +129,7 @@ pub(crate) fn decoded(
     };
     match decode_all(name, part, shape, classes.to_vec(), &lenient) {
         Ok((dataset, notes)) => Ok(Some((dataset, notes))),
-        Err(DataError::Empty { .. }) => Ok(None),
+        Err(DataError::Empty { .. } | DataError::Changed { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -45,11 +45,14 @@ impl Store {
         facts: &[(&str, String)],
     ) -> Result<(), EvolveError> {
         self.transaction(|to| {
+            // A home that was begun and not finished is begun again.
+            to.execute("DELETE FROM events", params![])?;
+            for name in [fact::START, fact::THREADS] {
+                to.execute("DELETE FROM facts WHERE name = ?1", params![name])?;
+            }
             for (name, value) in facts {
                 set(to, name, value)?;
             }
-            // A home that was begun and not finished is begun again.
-            to.execute("DELETE FROM events", params![])?;
             event(to, "created", &json!({}))
         })
     }

@@ -42,7 +42,7 @@ fn row(comparison: &Comparison, run: &RunRecord) -> String {
     let last = run.metrics.last();
     let or_none = |text: Option<String>| text.unwrap_or_else(|| NONE.to_owned());
     let accuracy = last.filter(|m| m.validation_accuracy.is_finite());
-    let folder = escape(&run.id);
+    let folder = escape(&comparison.address(run.seed, &run.id));
     format!(
         "<tr id=\"{}\"><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td><a href=\"{folder}/model.safetensors\">model</a> <a href=\"{folder}/metrics.jsonl\">metrics</a></td></tr>\n",
@@ -76,6 +76,7 @@ fn origin(comparison: &Comparison, run: &RunRecord) -> String {
         (Kind::RandomPad | Kind::RandomInit, _) => of_teacher("in part the "),
         (_, Some(growth)) => {
             let plan = format!("seed{}/{growth}", run.seed);
+            let plan = comparison.address(run.seed, &plan);
             let plan = escape(&plan);
             let file = match run.kind {
                 Kind::Net2netPaper => "paper.json",

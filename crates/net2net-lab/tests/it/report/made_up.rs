@@ -62,6 +62,7 @@ pub fn comparison(seeds: &[u64], runs: Vec<RunRecord>) -> Comparison {
         teacher: architecture(8, &[]),
         growths,
         runs,
+        places: Default::default(),
     }
 }
 
