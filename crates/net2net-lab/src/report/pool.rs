@@ -1,10 +1,11 @@
-//! Comparisons that differ in their seeds alone, as one.
+//! Comparisons that differ in their seeds alone, and in the images that these drew, as one.
 
 use std::collections::BTreeSet;
 
 use super::record::Comparison;
 
-/// Some comparisons as one of all their seeds, if they differ in nothing else and no seed is in two of them. Each comes with
+/// Some comparisons as one of all their seeds, if they differ in nothing but these and the images that these drew, and no seed
+/// is in two of them. Each comes with
 /// the address of its folder as seen from the page of all.
 #[must_use]
 pub fn pool(parts: &[(&Comparison, String)]) -> Option<Comparison> {
@@ -13,8 +14,8 @@ pub fn pool(parts: &[(&Comparison, String)]) -> Option<Comparison> {
     let same = |other: &Comparison| {
         let growths = first.growths.iter().zip(&other.growths);
         without_seeds(other).as_ref() == Some(&spec)
-            && (&other.version, other.threads, &other.data)
-                == (&first.version, first.threads, &first.data)
+            && (&other.version, other.threads) == (&first.version, first.threads)
+            && described(&other.data) == described(&first.data)
             && other.teacher == first.teacher
             && other.growths.len() == first.growths.len()
             && growths
@@ -30,6 +31,13 @@ pub fn pool(parts: &[(&Comparison, String)]) -> Option<Comparison> {
         return None;
     }
     let mut pooled = (*first).clone();
+    // Where fewer images are used than there are, each comparison draws them by its first seed.
+    if others.iter().any(|(other, _)| other.data != first.data) {
+        pooled.data = format!(
+            "{}, drawn anew for each of the comparisons",
+            described(&first.data)
+        );
+    }
     pooled.places.clear();
     for (part, place) in parts {
         let own = part.seeds.iter().map(|seed| (*seed, place.clone()));
@@ -56,7 +64,12 @@ pub fn pool(parts: &[(&Comparison, String)]) -> Option<Comparison> {
     Some(pooled)
 }
 
-/// The spec but for its seeds and for where its images lie, which are compared by their content.
+/// The name, number and shape of images, without the hashes of those that were drawn.
+fn described(data: &str) -> &str {
+    data.split_once(" (SHA-256").map_or(data, |(what, _)| what)
+}
+
+/// The spec but for its seeds and for the place where its images lie.
 fn without_seeds(comparison: &Comparison) -> Option<toml::Table> {
     let mut spec: toml::Table = comparison.spec_toml.parse().ok()?;
     spec.remove("seeds");

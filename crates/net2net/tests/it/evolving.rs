@@ -275,7 +275,7 @@ fn a_network_that_is_given_is_the_champion_until_something_is_better() {
     let output = evolve(path, &["step", "other"]);
     let error = text(&output.stderr);
     assert!(
-        error.contains("make another home with a network that does"),
+        error.contains("make another home with a network that reads them"),
         "{error}"
     );
     assert!(
