@@ -10,6 +10,7 @@ use net2net_lab::compare::{self as lab, Ended, Options, Spec, Started, Stated};
 use net2net_lab::data::SourceOptions;
 use net2net_lab::explore::RECORD_FILE;
 use net2net_lab::report::speedup::Measure;
+use net2net_lab::report::write::REPORT_FILE;
 use net2net_lab::report::{
     self as lab_report, Comparison, Export, Summary, export, overview, pool, speedup_table,
     verdict, write_page, write_together,
@@ -83,7 +84,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
             Ok(Exit::Interrupted)
         }
         Ended::Complete(results) => {
-            print_results(&results.1, &claimed.path().join(REPORT), args.json)?;
+            print_results(&results.1, &claimed.path().join(REPORT_FILE), args.json)?;
             Ok(Exit::Done)
         }
     }
@@ -91,8 +92,6 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit> {
 
 /// Where the page of several comparisons goes by itself.
 const TOGETHER: &str = "net2net-report.html";
-/// The page of one, in its directory.
-const REPORT: &str = "report.html";
 
 /// Writes reports again, one page of several, and what else is asked for.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
@@ -141,7 +140,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
     }
     if !several {
         for (directory, _, summary) in &read {
-            print_results(summary, &directory.join(REPORT), args.json)?;
+            print_results(summary, &directory.join(REPORT_FILE), args.json)?;
         }
         return Ok(Exit::Done);
     }
@@ -151,7 +150,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit> {
         .collect();
     let pages = read
         .iter()
-        .map(|(directory, ..)| Ok(format!("{}/{REPORT}", link(out, directory)?)))
+        .map(|(directory, ..)| Ok(format!("{}/{REPORT_FILE}", link(out, directory)?)))
         .collect::<Result<Vec<String>>>()?;
     let named = names.iter().zip(&pages).zip(&read);
     let together: Vec<_> = named

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use super::record::Comparison;
 
 /// Some comparisons as one of all their seeds, if they differ in nothing but these and the images that these drew, and no seed
-/// is in two of them. Each comes with
-/// the address of its folder as seen from the page of all.
+/// is in two of them. Each comes with the address of its folder as seen from the page of all.
 #[must_use]
 pub fn pool(parts: &[(&Comparison, String)]) -> Option<Comparison> {
     let ((first, _), others) = parts.split_first()?;
