@@ -1,67 +1,101 @@
 //! Which nodes one kernel computes together, so that numbers are written and read once.
 //!
-//! A batch normalisation is computed with the rectifier that follows it. Where nothing is learnt, a
-//! convolution is computed with the normalisation and the rectifier that follow: the running
-//! statistics are constants then, and go into the filter and the shift.
+//! A batch normalisation is computed with the sum and the rectifier that follow it, as in a block with
+//! a shortcut (He et al. 2016). Where nothing is learnt, a convolution is computed with the normalisation, the sum
+//! and the rectifier that follow: the running statistics are constants then, and go into the filter
+//! and the shift.
 
 use std::collections::HashMap;
 
 use super::kernel::Mode;
-use crate::graph::{Graph, Node, NodeId};
+use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::ops::Op;
 
-/// What is computed with a node; each is the only reader of the one before.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Followers {
+/// What is done to the numbers of a kernel at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// A value of the same shape is added.
+    pub residual: bool,
+    /// What is below zero becomes zero.
+    pub relu: bool,
+}
+
+/// Nodes that one kernel computes; each but the last is read by the next one alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chain {
+    /// A batch normalisation or a convolution, or any node by itself.
+    pub(super) head: NodeId,
     /// A batch normalisation, after a convolution.
     pub(super) norm: Option<NodeId>,
-    /// A rectifier, after a batch normalisation or a convolution.
-    pub(super) rectifier: Option<NodeId>,
+    /// A sum, and what it adds.
+    sum: Option<(NodeId, ValueId)>,
+    /// A rectifier.
+    rectifier: Option<NodeId>,
 }
 
-impl Followers {
-    /// The node whose outputs are those of all together.
-    pub(super) fn last(self) -> Option<NodeId> {
-        self.rectifier.or(self.norm)
-    }
-
-    fn all(self) -> impl Iterator<Item = NodeId> {
-        [self.norm, self.rectifier].into_iter().flatten()
-    }
-}
-
-/// The followers of each node that has any, and for each node whether it is one.
-pub(super) fn followers(graph: &Graph, mode: Mode) -> (HashMap<NodeId, Followers>, Vec<bool>) {
-    let consumers = graph.consumers();
-    // The one node that reads a node's output, as its first input.
-    let reader = |id: NodeId| {
-        let output = *graph.at(id).outputs.first()?;
-        match consumers[output.index()][..] {
-            [reader] if !graph.outputs().contains(&output) => {
-                (graph.at(reader).inputs.first() == Some(&output)).then_some(reader)
-            }
-            _ => None,
+impl Chain {
+    /// A node by itself.
+    fn alone(head: NodeId) -> Self {
+        Chain {
+            head,
+            norm: None,
+            sum: None,
+            rectifier: None,
         }
+    }
+
+    /// The node whose outputs are those of all together.
+    pub(super) fn last(&self) -> NodeId {
+        let sum = self.sum.map(|(node, _)| node);
+        self.rectifier.or(sum).or(self.norm).unwrap_or(self.head)
+    }
+
+    /// The value that is added.
+    pub(super) fn residual(&self) -> Option<ValueId> {
+        self.sum.map(|(_, value)| value)
+    }
+
+    pub(super) fn tail(&self) -> Tail {
+        Tail {
+            residual: self.sum.is_some(),
+            relu: self.rectifier.is_some(),
+        }
+    }
+
+    /// The node in whose place all are computed: what is added may come after the head.
+    fn place(&self) -> NodeId {
+        self.sum.map_or(self.head, |(node, _)| node)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        let sum = self.sum.map(|(node, _)| node);
+        [Some(self.head), self.norm, sum, self.rectifier]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// All nodes in chains, in an order in which they can be computed.
+pub(super) fn chains(graph: &Graph, mode: Mode) -> Vec<Chain> {
+    let search = Search {
+        graph,
+        consumers: graph.consumers(),
     };
-    let mut all = HashMap::new();
-    let mut absorbed = vec![false; graph.nodes().len()];
+    let mut of_place: HashMap<NodeId, Chain> = HashMap::new();
+    let mut taken = vec![false; graph.nodes().len()];
     for id in graph.node_ids().filter(|id| starts(graph.at(*id), mode)) {
-        if absorbed[id.index()] {
+        if taken[id.index()] {
             continue;
         }
-        let is_norm = |id: &NodeId| matches!(graph.at(*id).op, Op::BatchNorm(_));
-        let norm = reader(id).filter(|next| !is_norm(&id) && is_norm(next));
-        let rectifier = reader(norm.unwrap_or(id));
-        let followers = Followers {
-            norm,
-            rectifier: rectifier.filter(|next| matches!(graph.at(*next).op, Op::Relu(_))),
-        };
-        if followers.last().is_some() {
-            followers.all().for_each(|id| absorbed[id.index()] = true);
-            all.insert(id, followers);
-        }
+        let chain = search.from(id, &taken);
+        chain.nodes().for_each(|id| taken[id.index()] = true);
+        of_place.insert(chain.place(), chain);
     }
-    (all, absorbed)
+    let in_order = graph.node_ids().filter_map(|id| match of_place.get(&id) {
+        Some(chain) => Some(*chain),
+        None => (!taken[id.index()]).then(|| Chain::alone(id)),
+    });
+    in_order.collect()
 }
 
 /// Whether others may be computed with a node.
@@ -70,5 +104,57 @@ fn starts(node: &Node, mode: Mode) -> bool {
         Op::BatchNorm(_) => true,
         Op::Conv(_) => mode == Mode::Evaluate,
         _ => false,
+    }
+}
+
+struct Search<'a> {
+    graph: &'a Graph,
+    consumers: Vec<Vec<NodeId>>,
+}
+
+impl Search<'_> {
+    fn from(&self, head: NodeId, taken: &[bool]) -> Chain {
+        let is_norm = |id: &NodeId| matches!(self.graph.at(*id).op, Op::BatchNorm(_));
+        let norm = self
+            .first_reader(head)
+            .filter(|next| !is_norm(&head) && is_norm(next));
+        let mut chain = Chain {
+            norm,
+            ..Chain::alone(head)
+        };
+        chain.sum = self.sum(chain.last(), taken);
+        let rectifier = self.first_reader(chain.last());
+        chain.rectifier = rectifier.filter(|next| matches!(self.graph.at(*next).op, Op::Relu(_)));
+        chain
+    }
+
+    /// The one node that reads a node's output, and the output.
+    fn reader(&self, id: NodeId) -> Option<(NodeId, ValueId)> {
+        let output = *self.graph.at(id).outputs.first()?;
+        match self.consumers[output.index()][..] {
+            [reader] if !self.graph.outputs().contains(&output) => Some((reader, output)),
+            _ => None,
+        }
+    }
+
+    /// The one node that reads a node's output, as its first input.
+    fn first_reader(&self, id: NodeId) -> Option<NodeId> {
+        let (reader, output) = self.reader(id)?;
+        (self.graph.at(reader).inputs.first() == Some(&output)).then_some(reader)
+    }
+
+    /// The sum that reads a node's output, and what else it adds, if no other chain ends in it and nothing
+    /// is broadcast.
+    fn sum(&self, id: NodeId, taken: &[bool]) -> Option<(NodeId, ValueId)> {
+        let (sum, output) = self.reader(id)?;
+        let node = self.graph.at(sum);
+        let other = match node.inputs[..] {
+            [a, b] if a == output => b,
+            [a, b] if b == output => a,
+            _ => return None,
+        };
+        let same = self.graph.get(other).shape == self.graph.get(output).shape;
+        let fits = matches!(node.op, Op::Add(_)) && same && !taken[sum.index()];
+        fits.then_some((sum, other))
     }
 }

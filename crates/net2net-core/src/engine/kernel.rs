@@ -76,6 +76,11 @@ pub trait Kernel<T: Real>: Send {
     /// What the backward pass reads.
     fn needs(&self) -> Needs;
 
+    /// Whether the backward pass reads the input of this slot, where it reads inputs at all.
+    fn reads_again(&self, _slot: usize) -> bool {
+        true
+    }
+
     /// Computes all outputs. Data is in the layouts of the site.
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]);
 

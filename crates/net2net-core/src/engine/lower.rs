@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use net2net_kernels::Context;
 
-use super::fused::{Followers, followers};
+use super::fused::{Chain, Tail, chains};
 use super::kernel::{Backward, Kernel, Mode, Needs, Site};
 use super::layout::Layout;
 use super::precision::Precision;
-use crate::graph::{Graph, NodeId, Shape, Source, ValueId};
+use crate::graph::{Graph, Shape, Source, ValueId};
 use crate::ops::{Op, Role};
 
 /// Where a buffer's numbers live.
@@ -67,10 +67,9 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
     };
     lowering.add_inputs();
     let needed = needed_nodes(graph);
-    let (fused, absorbed) = followers(graph, mode);
-    for id in graph.node_ids() {
-        if needed[id.index()] && !absorbed[id.index()] {
-            lowering.add_node(id, fused.get(&id).copied().unwrap_or_default());
+    for chain in chains(graph, mode) {
+        if needed[chain.head.index()] {
+            lowering.add(&chain);
         }
     }
     let outputs = graph
@@ -153,10 +152,10 @@ impl<T: Precision> Lowering<'_, T> {
         buffer
     }
 
-    fn add_node(&mut self, id: NodeId, followers: Followers) {
+    fn add(&mut self, chain: &Chain) {
         let graph = self.graph;
-        let node = graph.at(id);
-        let results = &graph.at(followers.last().unwrap_or(id)).outputs;
+        let node = graph.at(chain.head);
+        let results = &graph.at(chain.last()).outputs;
         let (input_shapes, output_shapes) = (graph.shapes(&node.inputs), graph.shapes(results));
         let incoming: Vec<Layout> = node
             .inputs
@@ -168,10 +167,13 @@ impl<T: Precision> Lowering<'_, T> {
         for (slot, (value, layout)) in node.inputs.iter().zip(layouts.inputs).enumerate() {
             reads.push((*value, layout, node.op.role(slot)));
         }
-        if let Some(norm) = followers.norm.map(|norm| graph.at(norm)) {
+        if let Some(norm) = chain.norm.map(|norm| graph.at(norm)) {
             for (slot, value) in norm.inputs.iter().enumerate().skip(1) {
                 reads.push((*value, Layout::row_major(1), norm.op.role(slot)));
             }
+        }
+        if let Some(residual) = chain.residual() {
+            reads.push((residual, layouts.outputs[0].clone(), Role::Activation));
         }
         let mut inputs = Vec::with_capacity(reads.len());
         let mut running = Vec::new();
@@ -196,13 +198,14 @@ impl<T: Precision> Lowering<'_, T> {
             output_layouts: &layouts.outputs,
             mode: self.mode,
         };
-        let norm = followers.norm.map(|norm| &graph.at(norm).op);
-        let kernel = match (&node.op, norm, followers.rectifier) {
-            (Op::BatchNorm(norm), _, Some(_)) => T::rectified_norm(norm, &site),
-            (Op::Conv(conv), Some(Op::BatchNorm(norm)), relu) => {
-                T::finished_conv(conv, Some(norm), relu.is_some(), &site)
+        let norm = chain.norm.map(|norm| &graph.at(norm).op);
+        let kernel = match (&node.op, norm, chain.tail()) {
+            (op, None, tail) if tail == Tail::default() => T::kernel(op, &site),
+            (Op::BatchNorm(norm), _, tail) => T::finished_norm(norm, tail, &site),
+            (Op::Conv(conv), Some(Op::BatchNorm(norm)), tail) => {
+                T::finished_conv(conv, Some(norm), tail, &site)
             }
-            (Op::Conv(conv), _, Some(_)) => T::finished_conv(conv, None, true, &site),
+            (Op::Conv(conv), _, tail) => T::finished_conv(conv, None, tail, &site),
             (op, ..) => T::kernel(op, &site),
         };
         let needs_gradient = inputs.iter().any(|b| self.buffers[*b].needs_gradient);

@@ -20,6 +20,7 @@ mod targets;
 mod trainer;
 
 pub use evaluate::evaluate;
+pub use fused::Tail;
 pub use kernel::{Backward, Gradient, Kernel, Mode, Needs, Site};
 pub use layout::{Layout, Layouts};
 pub use optimizer::{Moment, OptimizerConfig, OptimizerState};

@@ -7,6 +7,7 @@
 use net2net_kernels::loss::Softening;
 use net2net_kernels::{Context, Real, loss, optimizer, shuffle, softmax};
 
+use super::fused::Tail;
 use super::kernel::{Kernel, Site};
 use super::optimizer::OptimizerConfig;
 use crate::ops::{BatchNorm, Conv, Op};
@@ -16,15 +17,15 @@ pub trait Precision: Real {
     /// See [`crate::ops::Operator::kernel`].
     fn kernel(op: &Op, site: &Site<'_>) -> Box<dyn Kernel<Self>>;
 
-    /// A batch normalisation with the rectifier that follows it.
-    fn rectified_norm(norm: &BatchNorm, site: &Site<'_>) -> Box<dyn Kernel<Self>>;
+    /// A batch normalisation with what follows it; a residual is the last input.
+    fn finished_norm(norm: &BatchNorm, tail: Tail, site: &Site<'_>) -> Box<dyn Kernel<Self>>;
 
-    /// A convolution where nothing is learnt, with the batch normalisation (whose four parameters are
-    /// the last inputs) and the rectifier that follow it.
+    /// A convolution where nothing is learnt, with the batch normalisation (whose four parameters come
+    /// behind its own inputs) and what follows that; a residual is the last input.
     fn finished_conv(
         conv: &Conv,
         norm: Option<&BatchNorm>,
-        relu: bool,
+        tail: Tail,
         site: &Site<'_>,
     ) -> Box<dyn Kernel<Self>>;
 
@@ -107,17 +108,21 @@ macro_rules! precision {
                 op.kernel(site)
             }
 
-            fn rectified_norm(norm: &BatchNorm, site: &Site<'_>) -> Box<dyn Kernel<Self>> {
-                norm.fused_kernel(site, true)
+            fn finished_norm(
+                norm: &BatchNorm,
+                tail: Tail,
+                site: &Site<'_>,
+            ) -> Box<dyn Kernel<Self>> {
+                norm.fused_kernel(site, tail)
             }
 
             fn finished_conv(
                 conv: &Conv,
                 norm: Option<&BatchNorm>,
-                relu: bool,
+                tail: Tail,
                 site: &Site<'_>,
             ) -> Box<dyn Kernel<Self>> {
-                conv.finished_kernel(norm, relu, site)
+                conv.finished_kernel(norm, tail, site)
             }
 
             fn transpose(

@@ -368,11 +368,12 @@ impl<T: Precision> Program<T> {
                 Home::Input(index) => inputs[index],
                 Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
             };
-            let kept = |wanted: bool, ids: &[usize]| -> Vec<&[T]> {
-                ids.iter()
-                    .map(|b| if wanted { read(b) } else { &[][..] })
-                    .collect()
+            let kept = |wanted: bool, b: &usize| if wanted { read(b) } else { &[][..] };
+            let read_again = |(slot, b): (usize, &usize)| {
+                kept(needs.inputs && step.kernel.reads_again(slot), b)
             };
+            let inputs_kept: Vec<&[T]> = step.inputs.iter().enumerate().map(read_again).collect();
+            let outputs_kept = step.outputs.iter().map(|b| kept(needs.outputs, b));
             let gradient = |b: &usize| &self.slots[self.gradient_slot[*b]][..self.lens[*b]];
             let mut gradients: Vec<Option<Gradient<'_, T>>> = taken
                 .iter_mut()
@@ -389,8 +390,8 @@ impl<T: Precision> Program<T> {
                 })
                 .collect();
             let mut pass = Backward {
-                inputs: &kept(needs.inputs, &step.inputs),
-                outputs: &kept(needs.outputs, &step.outputs),
+                inputs: &inputs_kept,
+                outputs: &outputs_kept.collect::<Vec<_>>(),
                 output_gradients: &step.outputs.iter().map(gradient).collect::<Vec<_>>(),
                 input_gradients: &mut gradients,
             };
@@ -455,8 +456,8 @@ fn lives<T: Precision>(
                 values[*b].last = backward(s);
             }
         }
-        for b in &step.inputs {
-            let read = if returns && needs.inputs {
+        for (slot, b) in step.inputs.iter().enumerate() {
+            let read = if returns && needs.inputs && step.kernel.reads_again(slot) {
                 backward(s)
             } else {
                 s

@@ -4,7 +4,7 @@ use net2net_kernels::{Context, Real, batch_norm};
 
 use super::{Arity, Attributes, Nature, Operator, Role};
 use crate::dims::{AxisRule, Grown};
-use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site};
+use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site, Tail};
 use crate::graph::{Extent, Shape};
 
 /// `BatchNormalization(x [N, c, …], scale [c], shift [c], mean [c], variance [c]) -> x's shape`.
@@ -109,7 +109,7 @@ impl Operator for BatchNorm {
     }
 
     fn kernel<T: Real>(&self, site: &Site<'_>) -> Box<dyn Kernel<T>> {
-        self.fused_kernel(site, false)
+        self.fused_kernel(site, Tail::default())
     }
 
     fn nature(&self) -> Nature {
@@ -118,8 +118,8 @@ impl Operator for BatchNorm {
 }
 
 impl BatchNorm {
-    /// The kernel, with the rectifier that follows it if `relu`.
-    pub(crate) fn fused_kernel<T: Real>(&self, site: &Site<'_>, relu: bool) -> Box<dyn Kernel<T>> {
+    /// The kernel with what follows it; a residual is the last input.
+    pub(crate) fn fused_kernel<T: Real>(&self, site: &Site<'_>, tail: Tail) -> Box<dyn Kernel<T>> {
         let channels = site.inputs[0][1];
         let elements: usize = site.inputs[0].iter().product();
         let statistics = || vec![T::zero(); channels];
@@ -128,7 +128,7 @@ impl BatchNorm {
             rows: elements / channels,
             epsilon: self.epsilon,
             momentum: self.momentum,
-            relu,
+            tail,
             mode: site.mode,
             mean: statistics(),
             inv_std: statistics(),
@@ -137,12 +137,15 @@ impl BatchNorm {
     }
 }
 
+/// The input slot of a residual.
+const RESIDUAL: usize = 5;
+
 struct BatchNormKernel<T> {
     channels: usize,
     rows: usize,
     epsilon: f64,
     momentum: f64,
-    relu: bool,
+    tail: Tail,
     mode: Mode,
     /// The batch's statistics, from forward to backward and to the update.
     mean: Vec<T>,
@@ -154,13 +157,18 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
     fn needs(&self) -> Needs {
         Needs {
             inputs: true,
-            outputs: self.relu,
+            outputs: self.tail.relu,
         }
+    }
+
+    fn reads_again(&self, slot: usize) -> bool {
+        slot != RESIDUAL
     }
 
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]) {
         let [x, scale, shift, mean, variance] = [0, 1, 2, 3, 4].map(|slot| inputs[slot]);
-        let (rows, c, relu) = (self.rows, self.channels, self.relu);
+        let (rows, c, relu) = (self.rows, self.channels, self.tail.relu);
+        let residual = inputs.get(RESIDUAL).copied();
         let y = &mut *outputs[0];
         match self.mode {
             Mode::Train => batch_norm::forward_train(
@@ -171,6 +179,7 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
                 scale,
                 shift,
                 self.epsilon,
+                residual,
                 relu,
                 y,
                 &mut self.mean,
@@ -187,6 +196,7 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
                 mean,
                 variance,
                 self.epsilon,
+                residual,
                 relu,
                 y,
             ),
@@ -195,11 +205,11 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
 
     fn backward(&mut self, cx: &mut Context<T>, pass: &mut Backward<'_, T>) {
         let y = pass.outputs.first().copied().unwrap_or_default();
-        let [dx, dscale, dshift, statistics @ ..] = pass.input_gradients else {
+        let [dx, dscale, dshift, dmean, dvariance, residual @ ..] = pass.input_gradients else {
             return;
         };
         // A computed value may stand for a running statistic; training does not read it.
-        for gradient in statistics.iter_mut().flatten() {
+        for gradient in [dmean, dvariance].into_iter().flatten() {
             if !gradient.accumulate {
                 gradient.data.fill(T::zero());
             }
@@ -217,6 +227,8 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
                 (&mut no_dx[..], false)
             }
         };
+        let residual = residual.iter_mut().flatten().next();
+        let residual = residual.map(|gradient| (&mut *gradient.data, gradient.accumulate));
         batch_norm::backward(
             cx,
             self.rows,
@@ -227,7 +239,8 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
             pass.inputs[1],
             &self.mean,
             &self.inv_std,
-            self.relu,
+            self.tail.relu,
+            residual,
             dx_data,
             accumulate,
             &mut spare.0,

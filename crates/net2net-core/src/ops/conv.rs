@@ -6,7 +6,7 @@ use net2net_kernels::{Context, Real};
 use super::window::{Window, image_of, image_sizes};
 use super::{Arity, Attributes, BatchNorm, Nature, Operator, Role};
 use crate::dims::{AxisRule, Grown};
-use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site};
+use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site, Tail};
 use crate::graph::Shape;
 
 /// `Conv(x [N, g·i, h, w], weight [g·o, i, kh, kw], bias [g·o]?) -> [N, g·o, y, x]`, as in ONNX;
@@ -119,19 +119,19 @@ impl Operator for Conv {
 }
 
 impl Conv {
-    /// The kernel of evaluation with a batch normalisation, whose four parameters are the last
-    /// inputs, and a rectifier.
+    /// The kernel of evaluation with a batch normalisation, whose four parameters come behind its own
+    /// inputs, and what follows; a residual is the last input.
     pub(crate) fn finished_kernel<T: Real>(
         &self,
         norm: Option<&BatchNorm>,
-        relu: bool,
+        tail: Tail,
         site: &Site<'_>,
     ) -> Box<dyn Kernel<T>> {
         let [image, weight, output] = [&site.inputs[0], &site.inputs[1], &site.outputs[0]];
         Box::new(FinishedConv {
             shape: volume_shape(image, weight, output, &self.window, self.groups),
             epsilon: norm.map(|norm| norm.epsilon),
-            relu,
+            tail,
         })
     }
 }
@@ -254,7 +254,7 @@ struct FinishedConv {
     shape: VolumeShape,
     /// That of the batch normalisation, if there is one.
     epsilon: Option<f64>,
-    relu: bool,
+    tail: Tail,
 }
 
 impl<T: Real> Kernel<T> for FinishedConv {
@@ -269,11 +269,16 @@ impl<T: Real> Kernel<T> for FinishedConv {
         let [x, w, rest @ ..] = inputs else {
             return;
         };
+        let (rest, residual) = match rest {
+            [rest @ .., residual] if self.tail.residual => (rest, Some(*residual)),
+            rest => (rest, None),
+        };
         let (mut scale, mut shift) = (Vec::new(), Vec::new());
         let mut finish = Finish {
             scale: None,
             shift: rest.first().copied(),
-            rectified: self.relu,
+            residual,
+            rectified: self.tail.relu,
         };
         if let (Some(epsilon), [bias @ .., gamma, beta, mean, variance]) = (self.epsilon, rest) {
             scale.extend(gamma.iter().zip(*variance).map(|(gamma, variance)| {

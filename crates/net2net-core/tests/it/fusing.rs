@@ -1,24 +1,34 @@
 //! What one kernel computes together is what the nodes compute one after the other.
 
-use net2net_core::engine::evaluate;
+use net2net_core::engine::{OptimizerState, Trainer, evaluate};
 use net2net_core::graph::Graph;
 use net2net_kernels::Context;
 
+use super::parting::{LABELS, options};
 use super::random_graph::{BATCH, inputs, random_weights, slices};
 
-/// A convolution from `[N, 6, sizes]` to `[N, 6, result]` with its normalisation and rectifier, and
-/// the same with a rectifier alone; both rectified values are the last outputs.
+/// Convolutions from `[N, 6, sizes]` to `[N, 6, result]`, each with other nodes behind it: normalisation,
+/// sum with another convolution, rectifier, or some of them. What ends each is one of the last five outputs.
 fn net(sizes: &str, weight: &str, attributes: &str, result: &str, bias: bool, all: bool) -> Graph {
     let shift = if bias { ", shift" } else { "" };
     let conv = format!("[N, 6, {result}] = Conv(x, w{shift}{attributes})");
-    let inner = ["sum", "normed", "bare"].map(|name| format!("output {name}\n"));
+    let norm = format!("[N, 6, {result}] = BatchNormalization(");
+    let inner = ["sum", "normed", "bare", "first", "first_normed", "joined", "second", "second_joined"];
+    let inner = inner.map(|name| format!("output {name}\n"));
     let text = format!(
         "graph g\ninput x [N, 6, {sizes}]\nparam w {weight}\nparam shift [6]\n\
          node sum {conv}\nparam scale [6]\nparam beta [6]\nparam mean [6]\nparam variance [6]\n\
-         node normed [N, 6, {result}] = BatchNormalization(sum, scale, beta, mean, variance)\n\
+         node normed {norm}sum, scale, beta, mean, variance)\n\
          node cut [N, 6, {result}] = Relu(normed)\n\
          node bare {conv}\nnode bare_cut [N, 6, {result}] = Relu(bare)\n\
-         {}output cut\noutput bare_cut\n",
+         node first {conv}\nnode first_normed {norm}first, beta, scale, mean, variance)\n\
+         node late {conv}\nnode joined [N, 6, {result}] = Add(late, first_normed)\n\
+         node joined_cut [N, 6, {result}] = Relu(joined)\n\
+         node second {conv}\nnode second_joined [N, 6, {result}] = Add(second, cut)\n\
+         node second_cut [N, 6, {result}] = Relu(second_joined)\n\
+         node third {conv}\nnode third_normed {norm}third, scale, scale, mean, variance)\n\
+         node third_joined [N, 6, {result}] = Add(third, third_normed)\n\
+         {}output cut\noutput bare_cut\noutput joined_cut\noutput second_cut\noutput third_joined\n",
         if all { inner.concat() } else { String::new() }
     );
     text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -49,13 +59,70 @@ fn a_convolution_with_what_follows_it_is_the_same_as_each_by_itself() {
             let mut cx = Context::new(2).unwrap();
             let mut run = |graph| evaluate(&mut cx, graph, &weights, BATCH, &slices(&x)).unwrap();
             let (apart, together) = (run(&apart), run(&together));
-            assert_eq!((apart.len(), together.len()), (5, 2));
-            for (apart, together) in apart[3..].iter().zip(&together) {
-                assert!(apart.iter().any(|y| *y > 0.0) && apart.contains(&0.0));
+            assert_eq!((apart.len(), together.len()), (13, 5));
+            for (apart, together) in apart[8..].iter().zip(&together) {
+                assert!(apart.iter().any(|y| *y > 0.0) && apart.iter().any(|y| *y <= 0.0));
                 for (a, b) in apart.iter().zip(together) {
                     assert!((a - b).abs() <= 1e-12 * a.abs().max(1.0), "{a} and {b}");
                 }
             }
+        }
+    }
+}
+
+/// Blocks with shortcuts: the sum of a normalised value and what was there before, in either order, of
+/// two normalised values, of a value and its own normalisation, and one that nothing rectifies.
+fn blocks(all: bool) -> Graph {
+    let mut text = String::from(
+        "graph g\ninput x [N, 3, 4, 4]\nparam w0 [6, 3, 3, 3]\n\
+         node stem [N, 6, 4, 4] = Conv(x, w0; pads=[1, 1, 1, 1])\n",
+    );
+    let mut inner = Vec::new();
+    let mut block = |name: &str, from: &str, sum: &str, relu: bool| {
+        let image = "[N, 6, 4, 4]";
+        for part in ["a", "b"] {
+            let p = format!("{name}_{part}");
+            text += &format!(
+                "param {p}_w [6, 6, 3, 3]\nnode {p}_conv {image} = Conv({from}, {p}_w; pads=[1, 1, 1, 1])\n\
+                 param {p}_s [6]\nparam {p}_h [6]\nparam {p}_m [6]\nparam {p}_v [6]\n\
+                 node {p} {image} = BatchNormalization({p}_conv, {p}_s, {p}_h, {p}_m, {p}_v)\n"
+            );
+        }
+        text += &format!("node {name}_sum {image} = Add({sum})\n");
+        inner.extend([format!("{name}_a"), format!("{name}_b"), format!("{name}_sum")]);
+        if relu {
+            text += &format!("node {name} {image} = Relu({name}_sum)\n");
+        }
+    };
+    block("one", "stem", "one_a, stem", true);
+    block("two", "one", "one, two_b", true);
+    block("three", "two", "three_a, three_b", true);
+    block("four", "three", "four_a_conv, four_a", true);
+    block("five", "four", "five_b, four", false);
+    text += "node pooled [N, 6, 1, 1] = GlobalAveragePool(five_sum)\nnode flat [N, 6] = Flatten(pooled)\n\
+             param last [4, 6]\nnode logits [N, 4] = Gemm(flat, last; transB=1)\noutput logits\n";
+    for name in inner.iter().filter(|_| all) {
+        text += &format!("output {name}\n");
+    }
+    text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+#[test]
+fn blocks_with_shortcuts_learn_as_each_node_by_itself_does() {
+    let (apart, together) = (blocks(true), blocks(false));
+    let weights = random_weights(&apart, 5);
+    let x = &inputs(&apart, BATCH, 6)[0];
+    let gradients = |graph: &Graph| {
+        let state = OptimizerState::default();
+        let mut trainer = Trainer::new(graph, &weights, &state, options(0.0)).unwrap();
+        (trainer.gradients_by_name(x, &LABELS).unwrap(), trainer.memory())
+    };
+    let (((loss, apart), more), ((same, together), less)) = (gradients(&apart), gradients(&together));
+    assert!((loss - same).abs() < 1e-12, "{loss} and {same}");
+    assert!(less.planned < more.planned);
+    for ((name, apart), (_, together)) in apart.iter().zip(together.iter()) {
+        for (a, b) in apart.data().iter().zip(together.data()) {
+            assert!((a - b).abs() <= 1e-11, "{name}: {a} and {b}");
         }
     }
 }

@@ -11,6 +11,18 @@ struct Case {
     x: Vec<f64>,
     gamma: Vec<f64>,
     beta: Vec<f64>,
+    /// What is added behind it.
+    residual: Option<Vec<f64>>,
+    relu: bool,
+}
+
+/// With and without what may follow.
+fn all(rows: usize, c: usize) -> [Case; 4] {
+    [(false, false), (false, true), (true, false), (true, true)].map(|(residual, relu)| Case {
+        residual: residual.then(|| random(6, rows * c)),
+        relu,
+        ..Case::new(rows, c)
+    })
 }
 
 impl Case {
@@ -22,6 +34,8 @@ impl Case {
             x: random(1, rows * c),
             gamma,
             beta,
+            residual: None,
+            relu: false,
         }
     }
 
@@ -35,12 +49,13 @@ impl Case {
         (mean.clone(), (0..self.c).map(square).collect())
     }
 
-    fn forward(&self, relu: bool) -> Vec<f64> {
+    fn forward(&self) -> Vec<f64> {
         let (mean, var) = self.moments();
         let y = |(i, x): (usize, &f64)| {
             let j = i % self.c;
             let y = (x - mean[j]) / (var[j] + EPS).sqrt() * self.gamma[j] + self.beta[j];
-            if relu { y.max(0.0) } else { y }
+            let y = y + self.residual.as_ref().map_or(0.0, |residual| residual[i]);
+            if self.relu { y.max(0.0) } else { y }
         };
         self.x.iter().enumerate().map(y).collect()
     }
@@ -49,55 +64,57 @@ impl Case {
 #[test]
 fn forward_is_the_definition_in_training_and_evaluation() {
     for (rows, c) in [(1, 3), (6, 1), (2000, 43), (300, 64)] {
-        let case = Case::new(rows, c);
-        let (m, v) = case.moments();
-        for relu in [false, true] {
+        for case in all(rows, c) {
+            let (m, v) = case.moments();
             on_all!(|cx, T| {
-                let (x, gamma, beta) = (
-                    cast::<T>(&case.x),
-                    cast::<T>(&case.gamma),
-                    cast::<T>(&case.beta),
-                );
+                let [x, gamma, beta] = [&case.x, &case.gamma, &case.beta].map(|x| cast::<T>(x));
+                let residual = case.residual.as_ref().map(|residual| cast::<T>(residual));
+                let (residual, relu) = (residual.as_deref(), case.relu);
                 let [mut mean, mut inv, mut var] = [(); 3].map(|()| vec![T::default(); c]);
                 let y = repeatable(|| {
                     let mut y = vec![T::default(); rows * c];
                     forward_train(
-                        &mut cx, rows, c, &x, &gamma, &beta, EPS, relu, &mut y, &mut mean,
-                        &mut inv, &mut var,
+                        &mut cx, rows, c, &x, &gamma, &beta, EPS, residual, relu, &mut y,
+                        &mut mean, &mut inv, &mut var,
                     );
                     y
                 });
-                close(&y, &case.forward(relu));
+                close(&y, &case.forward());
                 close(&mean, &m);
                 close(&var, &v);
                 let mut y = y;
                 forward_eval(
-                    &mut cx, rows, c, &x, &gamma, &beta, &mean, &var, EPS, relu, &mut y,
+                    &mut cx, rows, c, &x, &gamma, &beta, &mean, &var, EPS, residual, relu, &mut y,
                 );
-                close(&y, &case.forward(relu));
+                close(&y, &case.forward());
             });
         }
     }
 }
 
+/// The gradients of input, scale, shift and residual (that of an absent one is empty), each added to
+/// `before` if there is any.
 fn gradients<T: Real>(
     cx: &mut Context<T>,
     case: &Case,
     dy: &[f64],
-    relu: bool,
     before: Option<f64>,
-) -> [Vec<T>; 3] {
-    let (rows, c) = (case.rows, case.c);
+) -> [Vec<T>; 4] {
+    let (rows, c, relu) = (case.rows, case.c, case.relu);
     let [x, gamma, beta, dy] = [&case.x, &case.gamma, &case.beta, dy].map(cast::<T>);
+    let residual = case.residual.as_ref().map(|residual| cast::<T>(residual));
     let zeros = |n: usize| vec![T::from_f64(before.unwrap_or(9.0)); n];
     let [mut mean, mut inv, mut var] = [c; 3].map(zeros);
     let mut y = zeros(rows * c);
+    let added = residual.as_deref();
     forward_train(
-        cx, rows, c, &x, &gamma, &beta, EPS, relu, &mut y, &mut mean, &mut inv, &mut var,
+        cx, rows, c, &x, &gamma, &beta, EPS, added, relu, &mut y, &mut mean, &mut inv, &mut var,
     );
     let [mut dx, mut dgamma, mut dbeta] = [rows * c, c, c].map(zeros);
+    let mut dresidual = zeros(residual.map_or(0, |residual| residual.len()));
     let add = before.is_some();
     let y = if relu { &y[..] } else { &[] };
+    let passed = (!dresidual.is_empty()).then_some((&mut dresidual[..], add));
     backward(
         cx,
         rows,
@@ -109,49 +126,55 @@ fn gradients<T: Real>(
         &mean,
         &inv,
         relu,
+        passed,
         &mut dx,
         add,
         &mut dgamma,
         &mut dbeta,
         add,
     );
-    [dx, dgamma, dbeta]
+    [dx, dgamma, dbeta, dresidual]
 }
 
 #[test]
 fn gradients_are_finite_differences() {
-    for relu in [false, true] {
-        let case = Case::new(9, 10);
+    for case in all(9, 10) {
         let dy = random(4, 90);
         let mut cx = Context::<f64>::new(1).unwrap();
-        let [dx, dgamma, dbeta] = gradients(&mut cx, &case, &dy, relu, None);
-        let with = |x: &[f64], gamma: &[f64], beta: &[f64]| {
+        let [dx, dgamma, dbeta, dresidual] = gradients(&mut cx, &case, &dy, None);
+        let with = |x: &[f64], gamma: &[f64], beta: &[f64], residual: Option<&[f64]>| {
             let case = Case {
                 x: x.into(),
                 gamma: gamma.into(),
                 beta: beta.into(),
+                residual: residual.map(<[f64]>::to_vec),
+                relu: case.relu,
                 ..Case::new(9, 10)
             };
-            dot(&dy, &case.forward(relu))
+            dot(&dy, &case.forward())
         };
-        is_gradient(&case.x, &dx, |x| with(x, &case.gamma, &case.beta));
-        is_gradient(&case.gamma, &dgamma, |gamma| {
-            with(&case.x, gamma, &case.beta)
-        });
-        is_gradient(&case.beta, &dbeta, |beta| with(&case.x, &case.gamma, beta));
+        let (x, gamma, beta, residual) =
+            (&case.x[..], &case.gamma[..], &case.beta[..], case.residual.as_deref());
+        is_gradient(x, &dx, |x| with(x, gamma, beta, residual));
+        is_gradient(gamma, &dgamma, |gamma| with(x, gamma, beta, residual));
+        is_gradient(beta, &dbeta, |beta| with(x, gamma, beta, residual));
+        if let Some(residual) = residual {
+            is_gradient(residual, &dresidual, |residual| {
+                with(x, gamma, beta, Some(residual))
+            });
+        }
     }
 }
 
 #[test]
 fn gradients_agree_between_types_and_threads_and_accumulate() {
-    let case = Case::new(1500, 43);
     let dy = random(4, 1500 * 43);
-    for relu in [false, true] {
+    for case in all(1500, 43) {
         let mut one = Context::<f64>::new(1).unwrap();
-        let expected = gradients(&mut one, &case, &dy, relu, None);
+        let expected = gradients(&mut one, &case, &dy, None);
         on_all!(|cx, T| {
             for before in [None, Some(0.5)] {
-                let actual: [Vec<T>; 3] = gradients(&mut cx, &case, &dy, relu, before);
+                let actual: [Vec<T>; 4] = gradients(&mut cx, &case, &dy, before);
                 for (actual, expected) in actual.iter().zip(&expected) {
                     let add = before.unwrap_or(0.0);
                     close(
@@ -178,6 +201,8 @@ fn a_small_deviation_around_a_large_mean_keeps_its_digits() {
         x: cast::<f64>(&x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()),
         gamma: vec![1.0],
         beta: vec![0.0],
+        residual: None,
+        relu: false,
     };
     let (_, var) = exact.moments();
     let mut cx = Context::<f32>::new(2).unwrap();
@@ -190,6 +215,7 @@ fn a_small_deviation_around_a_large_mean_keeps_its_digits() {
         &[1.0],
         &[0.0],
         0.0,
+        None,
         false,
         &mut y,
         &mut mean,

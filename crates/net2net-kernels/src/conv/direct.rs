@@ -56,6 +56,7 @@ pub(super) fn forward<T: Real>(
     y: &mut [T],
     accumulate: bool,
 ) {
+    assert!(finish.residual.is_none_or(|residual| residual.len() == y.len()));
     let windows = Windows::new(s, pixels_of_block(s, BLOCK_ELEMENTS));
     let taps = windows.taps();
     let mut panels = cx.take_panels();
@@ -69,6 +70,9 @@ pub(super) fn forward<T: Real>(
             let buffer = grown(scratch, windows.buffer_len());
             for block in windows.blocks(rows.clone()) {
                 let y = &mut y[(block.start - rows.start) * row_len..][..block.len() * row_len];
+                if let Some(residual) = finish.residual {
+                    y.copy_from_slice(&residual[block.start * row_len..][..y.len()]);
+                }
                 Arch::new().dispatch(Forward {
                     x: windows.load(x, block.clone(), buffer),
                     places: windows.places(block.len() * s.out_w),
@@ -76,7 +80,7 @@ pub(super) fn forward<T: Real>(
                     panels: &panels,
                     out_c: s.out_c,
                     y,
-                    accumulate,
+                    accumulate: accumulate || finish.residual.is_some(),
                     rectified: finish.rectified,
                 });
             }

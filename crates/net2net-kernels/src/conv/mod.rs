@@ -24,6 +24,8 @@ mod window;
 pub use shape::ConvShape;
 pub use volume::VolumeShape;
 
+use crate::lanes::vectorized;
+use crate::rows::{In, Out};
 use crate::{Context, Real};
 
 /// What is done to the outputs on their way to memory.
@@ -33,12 +35,25 @@ pub struct Finish<'a, T> {
     pub scale: Option<&'a [T]>,
     /// What is then added to it.
     pub shift: Option<&'a [T]>,
+    /// What is then added to each output (He et al. 2016); not where outputs are added to already.
+    pub residual: Option<&'a [T]>,
     /// Whether what is below zero then becomes zero.
     pub rectified: bool,
 }
 
-impl<T: Real> Finish<'_, T> {
-    /// Finishes the pixels in `y`, of `c` channels each.
+impl<'a, T: Real> Finish<'a, T> {
+    /// The residual and the ReLU taken out, for [`join`] to do.
+    fn without_residual(self) -> (Self, Option<(&'a [T], bool)>) {
+        let after = self.residual.map(|residual| (residual, self.rectified));
+        let bare = Finish {
+            residual: None,
+            rectified: self.rectified && after.is_none(),
+            ..self
+        };
+        (bare, after)
+    }
+
+    /// Finishes the pixels in `y`, of `c` channels each, but for the residual.
     fn apply(&self, c: usize, y: &mut [T]) {
         if self.scale.is_none() && self.shift.is_none() && !self.rectified {
             return;
@@ -55,6 +70,23 @@ impl<T: Real> Finish<'_, T> {
             }
         }
     }
+}
+
+/// `y += residual`, rectified if asked.
+fn join<T: Real>(cx: &mut Context<T>, (residual, rectify): (&[T], bool), y: &mut [T]) {
+    assert_eq!(residual.len(), y.len(), "the residual of a convolution");
+    let data = (In(residual, 1), Out(y, 1));
+    cx.for_rows(residual.len(), 1, data, |_, (In(residual, _), Out(y, _)), _| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, r) in y.iter_mut().zip(residual) {
+                    let sum = *r + *y;
+                    *y = if rectify { rectified(sum) } else { sum };
+                }
+            },
+        );
+    });
 }
 
 #[inline(always)]
@@ -78,7 +110,7 @@ pub fn forward<T: Real>(
     any_forward(cx, s, x, w, finish, y, false);
 }
 
-/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)` without a scale, by whichever way suits best.
+/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)` without a scale and a residual, by whichever way suits best.
 fn any_forward<T: Real>(
     cx: &mut Context<T>,
     s: &ConvShape,
@@ -91,15 +123,21 @@ fn any_forward<T: Real>(
     for channels in [finish.scale, finish.shift].into_iter().flatten() {
         assert_eq!(channels.len(), s.out_c, "what finishes {s:?}");
     }
-    assert!(!accumulate || finish.scale.is_none());
-    if channelwise::suits::<T>(s) {
+    assert!(!accumulate || (finish.scale.is_none() && finish.residual.is_none()));
+    let channelwise = channelwise::suits::<T>(s);
+    if direct::suits(s) && !channelwise {
+        return direct::forward(cx, s, x, w, finish, y, accumulate);
+    }
+    let (finish, after) = finish.without_residual();
+    if channelwise {
         channelwise::forward(cx, s, x, w, finish, y, accumulate);
-    } else if direct::suits(s) {
-        direct::forward(cx, s, x, w, finish, y, accumulate);
     } else if s.is_depthwise() {
         depthwise::forward(cx, s, x, w, finish, y, accumulate);
     } else {
         dense::forward(cx, s, x, w, finish, y, accumulate);
+    }
+    if let Some(after) = after {
+        join(cx, after, y);
     }
 }
 

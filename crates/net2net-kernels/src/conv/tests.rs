@@ -68,9 +68,9 @@ fn check(seed: u64, s: &ConvShape) {
                 false => y.to_vec(),
             };
             let shifted = Finish {
-                scale: None,
                 shift: Some(&bias),
                 rectified,
+                ..Finish::default()
             };
             forward(&mut cx, s, &tx, &tw, shifted, &mut out);
             close(&out, &rectify(&y));
@@ -79,11 +79,16 @@ fn check(seed: u64, s: &ConvShape) {
             close(&sum, &rectify(&plus(&y, &dy)));
             let scaled = Finish {
                 scale: Some(&scale),
-                shift: Some(&bias),
-                rectified,
+                ..shifted
             };
             forward(&mut cx, s, &tx, &tw, scaled, &mut out);
             close(&out, &rectify(&scaled_y));
+            let joined = Finish {
+                residual: Some(&tdy),
+                ..scaled
+            };
+            forward(&mut cx, s, &tx, &tw, joined, &mut out);
+            close(&out, &rectify(&plus(&scaled_y, &dy)));
             let bare = Finish {
                 rectified,
                 ..Finish::default()

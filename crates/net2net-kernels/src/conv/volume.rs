@@ -7,7 +7,7 @@
 
 use super::{
     ConvShape, Finish, any_forward, backward_data as plane_data, backward_weight as plane_weight,
-    forward_add,
+    forward_add, join,
 };
 use crate::taps::Axis;
 use crate::{Context, Real};
@@ -102,7 +102,7 @@ fn part<T>(data: &[T], at: usize, len: usize) -> &[T] {
     &data[at * len..][..len]
 }
 
-/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)` without a scale.
+/// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)` without a scale and a residual.
 ///
 /// # Panics
 /// If a slice has not the length that `s` says, or the sizes of `s` contradict each other.
@@ -135,7 +135,11 @@ pub fn forward<T: Real>(
             y,
         );
     }
+    let (finish, after) = finish.without_residual();
     finish.apply(s.plane.out_c, y);
+    if let Some(after) = after {
+        join(cx, after, y);
+    }
 }
 
 /// Adds a bias to each pixel.
@@ -314,17 +318,23 @@ mod tests {
                 close(&actual, &y);
                 forward(&mut cx, s, &tx, &tw, finish, &mut actual, true);
                 close(&actual, &y.iter().map(|y| 2.0 * y).collect::<Vec<_>>());
-                let rectified = Finish {
-                    scale: Some(&bias[..]),
-                    shift: None,
-                    rectified: true,
-                };
-                forward(&mut cx, s, &tx, &tw, rectified, &mut actual, false);
-                let product = |(i, y): (usize, &f64)| (y * product_of[i % s.plane.out_c]).max(0.0);
-                close(
-                    &actual,
-                    &bare.iter().enumerate().map(product).collect::<Vec<_>>(),
-                );
+                for residual in [None, Some(&tdy[..])] {
+                    let rectified = Finish {
+                        scale: Some(&bias[..]),
+                        shift: None,
+                        residual,
+                        rectified: true,
+                    };
+                    forward(&mut cx, s, &tx, &tw, rectified, &mut actual, false);
+                    let finished = |(i, y): (usize, &f64)| {
+                        let added = residual.map_or(0.0, |_| dy[i]);
+                        (y * product_of[i % s.plane.out_c] + added).max(0.0)
+                    };
+                    close(
+                        &actual,
+                        &bare.iter().enumerate().map(finished).collect::<Vec<_>>(),
+                    );
+                }
                 for accumulate in [false, true] {
                     let times = if accumulate { 2.0 } else { 1.0 };
                     let twice = |d: &[f64]| d.iter().map(|d| times * d).collect::<Vec<_>>();
