@@ -26,6 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     bench.conv("28x28x16->32 3x3", 28, 16, 32, 3, 1);
     bench.conv("14x14x64->64 3x3", 14, 64, 64, 3, 1);
     bench.conv("32x32x64->64 3x3", 32, 64, 64, 3, 1);
+    bench.conv("32x32x16->16 3x3", 32, 16, 16, 3, 1);
+    bench.conv("16x16x32->32 3x3", 16, 32, 32, 3, 1);
+    bench.conv("8x8x64->64 3x3", 8, 64, 64, 3, 1);
+    bench.conv("8x8x24->24 3x3", 8, 24, 24, 3, 1);
+    bench.conv("14x14x256->256 3x3", 14, 256, 256, 3, 1);
     bench.conv("14x14x96->64 1x1", 14, 96, 64, 1, 1);
     bench.conv("32x32x3->64 3x3", 32, 3, 64, 3, 1);
     bench.conv("32x32x64->128 3x3 /2", 32, 64, 128, 3, 2);
@@ -165,7 +170,7 @@ impl Bench {
                     &x,
                     &y,
                     black_box(&x),
-                    &gamma,
+                    [&gamma, &beta],
                     &mean,
                     &inv_std,
                     relu,

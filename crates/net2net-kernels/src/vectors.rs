@@ -20,6 +20,9 @@ pub trait Vectors: Copy {
     /// `a + b`
     fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
 
+    /// `a - b`
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
     /// `a · b + c`, rounded once where the machine can.
     fn fused<S: Simd>(
         simd: S,
@@ -44,7 +47,7 @@ pub trait Vectors: Copy {
 }
 
 macro_rules! vectors {
-    ($number:ident, $vector:ident, $read:ident, $write:ident, $splat:ident, $add:ident, $fused:ident,
+    ($number:ident, $vector:ident, $read:ident, $write:ident, $splat:ident, $add:ident, $sub:ident, $fused:ident,
      $less:ident, $equal:ident, $not:ident, $or:ident, $select:ident) => {
         impl Vectors for $number {
             type Vector<S: Simd> = S::$vector;
@@ -67,6 +70,11 @@ macro_rules! vectors {
             #[inline(always)]
             fn plus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
                 simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn minus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
             }
 
             #[inline(always)]
@@ -109,6 +117,7 @@ vectors!(
     as_mut_simd_f32s,
     splat_f32s,
     add_f32s,
+    sub_f32s,
     mul_add_e_f32s,
     less_than_f32s,
     equal_f32s,
@@ -123,6 +132,7 @@ vectors!(
     as_mut_simd_f64s,
     splat_f64s,
     add_f64s,
+    sub_f64s,
     mul_add_e_f64s,
     less_than_f64s,
     equal_f64s,

@@ -369,9 +369,8 @@ impl<T: Precision> Program<T> {
                 Home::Planned => &self.slots[self.value_slot[*b]][..self.lens[*b]],
             };
             let kept = |wanted: bool, b: &usize| if wanted { read(b) } else { &[][..] };
-            let read_again = |(slot, b): (usize, &usize)| {
-                kept(needs.inputs && step.kernel.reads_again(slot), b)
-            };
+            let read_again =
+                |(slot, b): (usize, &usize)| kept(needs.inputs && step.kernel.reads_again(slot), b);
             let inputs_kept: Vec<&[T]> = step.inputs.iter().enumerate().map(read_again).collect();
             let outputs_kept = step.outputs.iter().map(|b| kept(needs.outputs, b));
             let gradient = |b: &usize| &self.slots[self.gradient_slot[*b]][..self.lens[*b]];

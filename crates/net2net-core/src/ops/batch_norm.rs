@@ -137,6 +137,12 @@ impl BatchNorm {
     }
 }
 
+/// Where the output says where the rectifier let something through: without a residual it is computed again.
+const WITH_BOTH: Tail = Tail {
+    residual: true,
+    relu: true,
+};
+
 /// The input slot of a residual.
 const RESIDUAL: usize = 5;
 
@@ -157,7 +163,7 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
     fn needs(&self) -> Needs {
         Needs {
             inputs: true,
-            outputs: self.tail.relu,
+            outputs: self.tail == WITH_BOTH,
         }
     }
 
@@ -236,7 +242,7 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
             pass.inputs[0],
             y,
             pass.output_gradients[0],
-            pass.inputs[1],
+            [pass.inputs[1], pass.inputs[2]],
             &self.mean,
             &self.inv_std,
             self.tail.relu,

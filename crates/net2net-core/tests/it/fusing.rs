@@ -13,7 +13,16 @@ fn net(sizes: &str, weight: &str, attributes: &str, result: &str, bias: bool, al
     let shift = if bias { ", shift" } else { "" };
     let conv = format!("[N, 6, {result}] = Conv(x, w{shift}{attributes})");
     let norm = format!("[N, 6, {result}] = BatchNormalization(");
-    let inner = ["sum", "normed", "bare", "first", "first_normed", "joined", "second", "second_joined"];
+    let inner = [
+        "sum",
+        "normed",
+        "bare",
+        "first",
+        "first_normed",
+        "joined",
+        "second",
+        "second_joined",
+    ];
     let inner = inner.map(|name| format!("output {name}\n"));
     let text = format!(
         "graph g\ninput x [N, 6, {sizes}]\nparam w {weight}\nparam shift [6]\n\
@@ -89,7 +98,11 @@ fn blocks(all: bool) -> Graph {
             );
         }
         text += &format!("node {name}_sum {image} = Add({sum})\n");
-        inner.extend([format!("{name}_a"), format!("{name}_b"), format!("{name}_sum")]);
+        inner.extend([
+            format!("{name}_a"),
+            format!("{name}_b"),
+            format!("{name}_sum"),
+        ]);
         if relu {
             text += &format!("node {name} {image} = Relu({name}_sum)\n");
         }
@@ -115,9 +128,13 @@ fn blocks_with_shortcuts_learn_as_each_node_by_itself_does() {
     let gradients = |graph: &Graph| {
         let state = OptimizerState::default();
         let mut trainer = Trainer::new(graph, &weights, &state, options(0.0)).unwrap();
-        (trainer.gradients_by_name(x, &LABELS).unwrap(), trainer.memory())
+        (
+            trainer.gradients_by_name(x, &LABELS).unwrap(),
+            trainer.memory(),
+        )
     };
-    let (((loss, apart), more), ((same, together), less)) = (gradients(&apart), gradients(&together));
+    let (((loss, apart), more), ((same, together), less)) =
+        (gradients(&apart), gradients(&together));
     assert!((loss - same).abs() < 1e-12, "{loss} and {same}");
     assert!(less.planned < more.planned);
     for ((name, apart), (_, together)) in apart.iter().zip(together.iter()) {

@@ -1,6 +1,7 @@
 //! The gradients of batch normalisation.
 
 use super::strips::for_strips;
+use super::{affine, forward_scale};
 use crate::columns::{STRIP_ROWS, strip_sums};
 use crate::elementwise::{write, write_zip};
 use crate::rows::{In, Out};
@@ -12,8 +13,8 @@ const PASSED_ELEMENTS: usize = 8 * 1024;
 
 /// The gradients of [`super::forward_train`], through the statistics too. `dx` obeys `accumulate`, the
 /// parameters' gradients `accumulate_params`; the residual's gradient, if asked for, comes with its own
-/// word on that. With `relu`, `y` is the forward output, and the gradient passes where `y > 0`; without,
-/// `y` is not read and may be empty.
+/// word on that. With `relu`, the gradient passes where the output was above zero: what that was is computed
+/// once more, or with a residual read from `y`, which may be empty otherwise.
 ///
 /// # Panics
 /// If a slice has not the length that its name says.
@@ -24,7 +25,7 @@ pub fn backward<T: Real>(
     x: &[T],
     y: &[T],
     dy: &[T],
-    gamma: &[T],
+    [gamma, beta]: [&[T]; 2],
     mean: &[T],
     inv_std: &[T],
     relu: bool,
@@ -37,122 +38,144 @@ pub fn backward<T: Real>(
 ) {
     assert!(x.len() == rows * c && dy.len() == rows * c && dx.len() == rows * c);
     assert!(
-        [gamma, mean, inv_std, dgamma, dbeta]
+        [gamma, beta, mean, inv_std, dgamma, dbeta]
             .iter()
             .all(|p| p.len() == c)
     );
-    assert!(!relu || y.len() == rows * c);
-    let gate = if relu { y } else { dy }; // any slice of that length will do
-    let flow = Flow { c, relu };
+    let scale = forward_scale(gamma, inv_std);
+    let forward = [mean, &scale[..], beta];
+    let own = Gate::of_own(relu);
     let Some((passed, add)) = residual else {
-        let data = (In(x, c), In(gate, c), In(dy, c));
-        let parts = cx.for_rows(rows, c, data, |_, (In(x, _), In(gate, _), In(dy, _)), _| {
-            flow.sums(x, gate, dy, mean)
+        let data = (In(x, c), In(dy, c));
+        let parts = cx.for_rows(rows, c, data, |_, (In(x, _), In(dy, _)), _| {
+            own.sums(c, [x, dy], forward)
         });
-        let slopes = Slopes::new(rows, &parts, gamma, inv_std);
+        let slopes = Slopes::new(rows, &parts, inv_std);
         slopes.put([dgamma, dbeta], accumulate_params);
-        return slopes.input(cx, rows, flow, mean, [x, gate, dy], dx, accumulate);
+        return slopes.input(cx, rows, own, forward, [x, dy], dx, accumulate);
     };
-    assert!(passed.len() == rows * c);
-    let data = (In(x, c), In(gate, c), In(dy, c), Out(&mut *passed, c));
+    assert!(passed.len() == rows * c && (!relu || y.len() == rows * c));
+    let y = if relu { y } else { dy }; // any slice of that length will do
+    let data = (In(x, c), In(y, c), In(dy, c), Out(&mut *passed, c));
     let parts = cx.for_rows(
         rows,
         c,
         data,
-        |_, (In(x, _), In(gate, _), In(dy, _), Out(passed, _)), _| {
-            flow.pass_and_sum([x, gate, dy], passed, add, mean)
+        |_, (In(x, _), In(y, _), In(dy, _), Out(passed, _)), _| {
+            pass_and_sum(c, [x, y, dy], relu, passed, add, mean)
         },
     );
-    let slopes = Slopes::new(rows, &parts, gamma, inv_std);
+    let slopes = Slopes::new(rows, &parts, inv_std);
     slopes.put([dgamma, dbeta], accumulate_params);
-    if add {
-        slopes.input(cx, rows, flow, mean, [x, gate, dy], dx, accumulate);
-    } else {
-        // What went to the residual is what comes through the ReLU.
-        let flow = Flow { relu: false, ..flow };
-        slopes.input(cx, rows, flow, mean, [x, passed, passed], dx, accumulate);
-    }
+    // What went to the residual is what comes through the ReLU.
+    let (gate, dy) = match (add, relu) {
+        (false, _) => (Gate::Open, &*passed),
+        (true, false) => (Gate::Open, dy),
+        (true, true) => (Gate::Above(y), dy),
+    };
+    slopes.input(cx, rows, gate, forward, [x, dy], dx, accumulate);
 }
 
-/// How the output's gradient comes in: rows of `c` channels, through a ReLU or not.
+/// Where a gradient passes on its way back.
 #[derive(Clone, Copy)]
-struct Flow {
-    c: usize,
-    relu: bool,
+enum Gate<'a, T> {
+    /// Everywhere.
+    Open,
+    /// Where what the forward pass computed is above zero: it is computed again.
+    Again,
+    /// Where these numbers are above zero.
+    Above(&'a [T]),
 }
 
-impl Flow {
-    /// `Σ dy` and `Σ dy · (x − mean)` of each channel, of what passes the ReLU.
+impl<T: Real> Gate<'_, T> {
+    /// That of a ReLU right behind the normalisation, if there is one.
+    fn of_own(relu: bool) -> Self {
+        if relu { Gate::Again } else { Gate::Open }
+    }
+
+    /// `Σ dy` and `Σ dy · (x − mean)` of each channel, of what passes.
     #[inline(always)]
-    fn sums<T: Real>(self, x: &[T], gate: &[T], dy: &[T], mean: &[T]) -> [Vec<f64>; 2] {
-        if self.relu {
-            strip_sums(
-                self.c,
-                [x, gate, dy],
-                [mean],
+    fn sums(self, c: usize, [x, dy]: [&[T]; 2], forward: [&[T]; 3]) -> [Vec<f64>; 2] {
+        let mean = [forward[0]];
+        match self {
+            Gate::Open => strip_sums(
+                c,
+                [x, dy],
+                mean,
+                #[inline(always)]
+                |[x, dy]: [T; 2], [mean]: [T; 1]| [dy, dy * (x - mean)],
+            ),
+            Gate::Again => strip_sums(
+                c,
+                [x, dy],
+                forward,
+                #[inline(always)]
+                |[x, dy]: [T; 2], p: [T; 3]| {
+                    let dy = gated(affine(p, x), dy);
+                    [dy, dy * (x - p[0])]
+                },
+            ),
+            Gate::Above(y) => strip_sums(
+                c,
+                [x, y, dy],
+                mean,
                 #[inline(always)]
                 |[x, y, dy]: [T; 3], [mean]: [T; 1]| {
                     let dy = gated(y, dy);
                     [dy, dy * (x - mean)]
                 },
-            )
-        } else {
-            strip_sums(
-                self.c,
-                [x, dy],
-                [mean],
-                #[inline(always)]
-                |[x, dy]: [T; 2], [mean]: [T; 1]| [dy, dy * (x - mean)],
-            )
+            ),
         }
     }
+}
 
-    /// Hands the gradient on to the residual, and sums what is still in the cache.
-    fn pass_and_sum<T: Real>(
-        self,
-        [x, gate, dy]: [&[T]; 3],
-        passed: &mut [T],
-        add: bool,
-        mean: &[T],
-    ) -> [Vec<f64>; 2] {
-        let mut totals = [(); 2].map(|()| vec![0.0; self.c]);
-        let strips = (PASSED_ELEMENTS / (STRIP_ROWS * self.c.max(1))).max(1);
-        let len = (strips * STRIP_ROWS * self.c).max(1);
-        let chunks = x.chunks(len).zip(gate.chunks(len)).zip(dy.chunks(len));
-        for (((x, gate), dy), passed) in chunks.zip(passed.chunks_mut(len)) {
-            self.pass(gate, dy, passed, add);
-            let sums = if add {
-                self.sums(x, gate, dy, mean)
-            } else {
-                Flow { relu: false, ..self }.sums(x, passed, passed, mean)
-            };
-            for (total, sum) in totals.iter_mut().flatten().zip(sums.iter().flatten()) {
-                *total += sum;
-            }
+/// Hands the gradient on to the residual, and sums what is still in the cache.
+fn pass_and_sum<T: Real>(
+    c: usize,
+    [x, y, dy]: [&[T]; 3],
+    relu: bool,
+    passed: &mut [T],
+    add: bool,
+    mean: &[T],
+) -> [Vec<f64>; 2] {
+    let mut totals = [(); 2].map(|()| vec![0.0; c]);
+    let strips = (PASSED_ELEMENTS / (STRIP_ROWS * c.max(1))).max(1);
+    let len = (strips * STRIP_ROWS * c).max(1);
+    let chunks = x.chunks(len).zip(y.chunks(len)).zip(dy.chunks(len));
+    for (((x, y), dy), passed) in chunks.zip(passed.chunks_mut(len)) {
+        pass(y, dy, relu, passed, add);
+        let (gate, dy) = match (add, relu) {
+            (false, _) => (Gate::Open, &*passed),
+            (true, false) => (Gate::Open, dy),
+            (true, true) => (Gate::Above(y), dy),
+        };
+        let sums = gate.sums(c, [x, dy], [mean; 3]);
+        for (total, sum) in totals.iter_mut().flatten().zip(sums.iter().flatten()) {
+            *total += sum;
         }
-        totals
     }
+    totals
+}
 
-    /// `passed = dy` where it passes the ReLU, or `passed += dy`.
-    fn pass<T: Real>(self, gate: &[T], dy: &[T], passed: &mut [T], add: bool) {
-        match (self.relu, add) {
-            (true, _) => write_zip(
-                add,
-                gate,
-                dy,
-                passed,
-                #[inline(always)]
-                |y, dy| gated(y, dy),
-            ),
-            (false, true) => write(
-                true,
-                dy,
-                passed,
-                #[inline(always)]
-                |dy| dy,
-            ),
-            (false, false) => passed.copy_from_slice(dy),
-        }
+/// `passed = dy` where it passes the ReLU, or `passed += dy`.
+fn pass<T: Real>(y: &[T], dy: &[T], relu: bool, passed: &mut [T], add: bool) {
+    match (relu, add) {
+        (true, _) => write_zip(
+            add,
+            y,
+            dy,
+            passed,
+            #[inline(always)]
+            |y, dy| gated(y, dy),
+        ),
+        (false, true) => write(
+            true,
+            dy,
+            passed,
+            #[inline(always)]
+            |dy| dy,
+        ),
+        (false, false) => passed.copy_from_slice(dy),
     }
 }
 
@@ -162,22 +185,20 @@ struct Slopes<T> {
     dbeta: Vec<T>,
     center: Vec<T>,
     tilt: Vec<T>,
-    scale: Vec<T>,
 }
 
 impl<T: Real> Slopes<T> {
     /// From the sums of all parts.
-    fn new(rows: usize, parts: &[[Vec<f64>; 2]], gamma: &[T], inv_std: &[T]) -> Self {
-        let empty = || Vec::with_capacity(gamma.len());
+    fn new(rows: usize, parts: &[[Vec<f64>; 2]], inv_std: &[T]) -> Self {
+        let empty = || Vec::with_capacity(inv_std.len());
         let mut slopes = Slopes {
             dgamma: empty(),
             dbeta: empty(),
             center: empty(),
             tilt: empty(),
-            scale: empty(),
         };
         let count = (rows as f64).max(1.0);
-        for (j, (&gamma, &inv_std)) in gamma.iter().zip(inv_std).enumerate() {
+        for (j, &inv_std) in inv_std.iter().enumerate() {
             let sum = |n: usize| parts.iter().map(|part| part[n][j]).sum::<f64>();
             let (dy_sum, dy_x_sum, inv_std) = (sum(0), sum(1), inv_std.to_f64());
             slopes.dbeta.push(T::from_f64(dy_sum));
@@ -185,7 +206,6 @@ impl<T: Real> Slopes<T> {
             slopes.center.push(T::from_f64(dy_sum / count));
             let tilt = dy_x_sum * inv_std * inv_std / count;
             slopes.tilt.push(T::from_f64(tilt));
-            slopes.scale.push(T::from_f64(inv_std * gamma.to_f64()));
         }
         slopes
     }
@@ -204,53 +224,88 @@ impl<T: Real> Slopes<T> {
         &self,
         cx: &mut Context<T>,
         rows: usize,
-        flow: Flow,
-        mean: &[T],
-        [x, gate, dy]: [&[T]; 3],
+        gate: Gate<'_, T>,
+        [mean, scale, beta]: [&[T]; 3],
+        [x, dy]: [&[T]; 2],
         dx: &mut [T],
         accumulate: bool,
     ) {
-        let c = flow.c;
-        let params = [mean, &self.center[..], &self.tilt[..], &self.scale[..]];
-        let data = (In(x, c), In(gate, c), In(dy, c), Out(dx, c));
+        let c = x.len() / rows.max(1);
+        let params = [mean, &self.center[..], &self.tilt[..], scale];
+        let again = [params[0], params[1], params[2], params[3], beta];
+        let above = match gate {
+            Gate::Above(y) => Some(In(y, c)),
+            Gate::Open | Gate::Again => None,
+        };
+        let recompute = matches!(gate, Gate::Again);
+        let data = (In(x, c), above, In(dy, c), Out(dx, c));
         cx.for_rows(
             rows,
             c,
             data,
-            |_, (In(x, _), In(gate, _), In(dy, _), Out(dx, _)), _| match (flow.relu, accumulate) {
-                (false, false) => for_strips(
+            |_, (In(x, _), above, In(dy, _), Out(dx, _)), _| match above {
+                Some(In(y, _)) => put(
+                    c,
+                    [x, y, dy],
+                    params,
+                    dx,
+                    accumulate,
+                    #[inline(always)]
+                    |[x, y, dy]: [T; 3], p| input_slope(p, x, gated(y, dy)),
+                ),
+                None if recompute => put(
+                    c,
+                    [x, dy],
+                    again,
+                    dx,
+                    accumulate,
+                    #[inline(always)]
+                    |[x, dy]: [T; 2], [mean, center, tilt, scale, beta]: [T; 5]| {
+                        let dy = gated(affine([mean, scale, beta], x), dy);
+                        input_slope([mean, center, tilt, scale], x, dy)
+                    },
+                ),
+                None => put(
                     c,
                     [x, dy],
                     params,
                     dx,
+                    accumulate,
                     #[inline(always)]
-                    |[x, dy]: [T; 2], p, _| input_slope(p, x, dy),
-                ),
-                (false, true) => for_strips(
-                    c,
-                    [x, dy],
-                    params,
-                    dx,
-                    #[inline(always)]
-                    |[x, dy]: [T; 2], p, dx| dx + input_slope(p, x, dy),
-                ),
-                (true, false) => for_strips(
-                    c,
-                    [x, gate, dy],
-                    params,
-                    dx,
-                    #[inline(always)]
-                    |[x, y, dy]: [T; 3], p, _| input_slope(p, x, gated(y, dy)),
-                ),
-                (true, true) => for_strips(
-                    c,
-                    [x, gate, dy],
-                    params,
-                    dx,
-                    #[inline(always)]
-                    |[x, y, dy]: [T; 3], p, dx| dx + input_slope(p, x, gated(y, dy)),
+                    |[x, dy]: [T; 2], p| input_slope(p, x, dy),
                 ),
             },
+        );
+    }
+}
+
+/// `out = f(…)` over rows, or `out += f(…)`.
+#[inline(always)]
+fn put<T: Real, const K: usize, const P: usize>(
+    c: usize,
+    matrices: [&[T]; K],
+    params: [&[T]; P],
+    out: &mut [T],
+    accumulate: bool,
+    f: impl Fn([T; K], [T; P]) -> T,
+) {
+    if accumulate {
+        for_strips(
+            c,
+            matrices,
+            params,
+            out,
+            #[inline(always)]
+            |elements, p, out| out + f(elements, p),
+        );
+    } else {
+        for_strips(
+            c,
+            matrices,
+            params,
+            out,
+            #[inline(always)]
+            |elements, p, _| f(elements, p),
         );
     }
 }

@@ -56,7 +56,9 @@ pub fn forward_train<T: Real>(
         var_biased[j] = T::from_f64(var);
         inv_std[j] = T::from_f64(1.0 / (var + eps).sqrt());
     }
-    normalize(cx, rows, c, x, gamma, beta, mean, inv_std, residual, relu, y);
+    normalize(
+        cx, rows, c, x, gamma, beta, mean, inv_std, residual, relu, y,
+    );
 }
 
 /// Normalises by given statistics and adds the residual. With `relu`, `y` is then `max(y, 0)`.
@@ -83,7 +85,14 @@ pub fn forward_eval<T: Real>(
         .iter()
         .map(|&v| T::from_f64(1.0 / (v.to_f64() + eps).sqrt()))
         .collect();
-    normalize(cx, rows, c, x, gamma, beta, mean, &inv_std, residual, relu, y);
+    normalize(
+        cx, rows, c, x, gamma, beta, mean, &inv_std, residual, relu, y,
+    );
+}
+
+/// What each channel is multiplied by.
+fn forward_scale<T: Real>(gamma: &[T], inv_std: &[T]) -> Vec<T> {
+    gamma.iter().zip(inv_std).map(|(&g, &s)| g * s).collect()
 }
 
 #[inline(always)]
@@ -105,7 +114,7 @@ fn normalize<T: Real>(
     y: &mut [T],
 ) {
     assert!(residual.is_none_or(|residual| residual.len() == y.len()));
-    let scale: Vec<T> = gamma.iter().zip(inv_std).map(|(&g, &s)| g * s).collect();
+    let scale = forward_scale(gamma, inv_std);
     let params = [mean, &scale[..], beta];
     if relu {
         affine_rows(
@@ -148,8 +157,11 @@ fn affine_rows<T: Real>(
 ) {
     let residual = residual.map(|residual| In(residual, c));
     let data = (In(x, c), residual, Out(y, c));
-    cx.for_rows(rows, c, data, |_, (In(x, _), residual, Out(y, _)), _| {
-        match residual {
+    cx.for_rows(
+        rows,
+        c,
+        data,
+        |_, (In(x, _), residual, Out(y, _)), _| match residual {
             Some(In(residual, _)) => for_strips(
                 c,
                 [x, residual],
@@ -166,6 +178,6 @@ fn affine_rows<T: Real>(
                 #[inline(always)]
                 |[x]: [T; 1], p, _| finish(affine(p, x)),
             ),
-        }
-    });
+        },
+    );
 }

@@ -113,7 +113,11 @@ fn gradients<T: Real>(
     let [mut dx, mut dgamma, mut dbeta] = [rows * c, c, c].map(zeros);
     let mut dresidual = zeros(residual.map_or(0, |residual| residual.len()));
     let add = before.is_some();
-    let y = if relu { &y[..] } else { &[] };
+    let y = if relu && !dresidual.is_empty() {
+        &y[..]
+    } else {
+        &[]
+    };
     let passed = (!dresidual.is_empty()).then_some((&mut dresidual[..], add));
     backward(
         cx,
@@ -122,7 +126,7 @@ fn gradients<T: Real>(
         &x,
         y,
         &dy,
-        &gamma,
+        [&gamma, &beta],
         &mean,
         &inv,
         relu,
@@ -153,8 +157,12 @@ fn gradients_are_finite_differences() {
             };
             dot(&dy, &case.forward())
         };
-        let (x, gamma, beta, residual) =
-            (&case.x[..], &case.gamma[..], &case.beta[..], case.residual.as_deref());
+        let (x, gamma, beta, residual) = (
+            &case.x[..],
+            &case.gamma[..],
+            &case.beta[..],
+            case.residual.as_deref(),
+        );
         is_gradient(x, &dx, |x| with(x, gamma, beta, residual));
         is_gradient(gamma, &dgamma, |gamma| with(x, gamma, beta, residual));
         is_gradient(beta, &dbeta, |beta| with(x, gamma, beta, residual));

@@ -56,7 +56,11 @@ pub(super) fn forward<T: Real>(
     y: &mut [T],
     accumulate: bool,
 ) {
-    assert!(finish.residual.is_none_or(|residual| residual.len() == y.len()));
+    assert!(
+        finish
+            .residual
+            .is_none_or(|residual| residual.len() == y.len())
+    );
     let windows = Windows::new(s, pixels_of_block(s, BLOCK_ELEMENTS));
     let taps = windows.taps();
     let mut panels = cx.take_panels();

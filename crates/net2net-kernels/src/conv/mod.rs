@@ -2,7 +2,8 @@
 //!
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
-//! | without groups (`direct`) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
+//! | 3×3 in `f32`, enough channels and images (`winograd`) | products of transformed tiles | — | likewise |
+//! | others without groups (`direct`) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
 //! | depthwise, whole vectors of channels (`channelwise`) | likewise, channel by channel | taps | likewise |
 //! | other depthwise (`depthwise`) | taps, vectorised over channels | the same | the same |
 //! | all others (`dense`) | columns of a block, then products | products, then columns added back | columns, then products |
@@ -20,6 +21,7 @@ mod tests;
 mod tiles;
 pub mod volume;
 mod window;
+mod winograd;
 
 pub use shape::ConvShape;
 pub use volume::VolumeShape;
@@ -76,17 +78,22 @@ impl<'a, T: Real> Finish<'a, T> {
 fn join<T: Real>(cx: &mut Context<T>, (residual, rectify): (&[T], bool), y: &mut [T]) {
     assert_eq!(residual.len(), y.len(), "the residual of a convolution");
     let data = (In(residual, 1), Out(y, 1));
-    cx.for_rows(residual.len(), 1, data, |_, (In(residual, _), Out(y, _)), _| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, r) in y.iter_mut().zip(residual) {
-                    let sum = *r + *y;
-                    *y = if rectify { rectified(sum) } else { sum };
-                }
-            },
-        );
-    });
+    cx.for_rows(
+        residual.len(),
+        1,
+        data,
+        |_, (In(residual, _), Out(y, _)), _| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (y, r) in y.iter_mut().zip(residual) {
+                        let sum = *r + *y;
+                        *y = if rectify { rectified(sum) } else { sum };
+                    }
+                },
+            );
+        },
+    );
 }
 
 #[inline(always)]
@@ -125,6 +132,9 @@ fn any_forward<T: Real>(
     }
     assert!(!accumulate || (finish.scale.is_none() && finish.residual.is_none()));
     let channelwise = channelwise::suits::<T>(s);
+    if winograd::suits::<T>(s, cx.threads()) {
+        return winograd::forward(cx, s, x, w, finish, y, accumulate);
+    }
     if direct::suits(s) && !channelwise {
         return direct::forward(cx, s, x, w, finish, y, accumulate);
     }
@@ -200,7 +210,9 @@ pub fn backward_weight<T: Real>(
     accumulate: bool,
 ) {
     s.check(x, dw, dy);
-    let parts = if channelwise::suits::<T>(s) {
+    let parts = if winograd::suits::<T>(s, cx.threads()) {
+        winograd::backward_weight(cx, s, x, dy)
+    } else if channelwise::suits::<T>(s) {
         channelwise::backward_weight(cx, s, x, dy)
     } else if s.is_depthwise() {
         depthwise::backward_weight(cx, s, x, dy)

@@ -4,7 +4,7 @@ use super::*;
 use crate::check::{cast, close, dot, is_gradient, on_all, random, repeatable, sizes};
 
 /// Calls `f(x index, w index, y index)` for each product of the convolution.
-fn for_products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
+pub(super) fn for_products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     let (rows, cols, n_in) = (s.rows(), s.cols(), s.group_in());
     for y in 0..s.output_len() {
         let (o, pixel) = (y % s.out_c, y / s.out_c);
@@ -24,13 +24,13 @@ fn for_products(s: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-fn naive_forward(s: &ConvShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
+pub(super) fn naive_forward(s: &ConvShape, x: &[f64], w: &[f64], bias: &[f64]) -> Vec<f64> {
     let mut y: Vec<f64> = (0..s.output_len()).map(|i| bias[i % s.out_c]).collect();
     for_products(s, |i, j, k| y[k] += x[i] * w[j]);
     y
 }
 
-fn plus(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(super) fn plus(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
@@ -156,7 +156,13 @@ fn random_shapes_agree_with_the_definition() {
     }
 }
 
-fn square(batch: usize, size: usize, in_c: usize, out_c: usize, kernel: usize) -> ConvShape {
+pub(super) fn square(
+    batch: usize,
+    size: usize,
+    in_c: usize,
+    out_c: usize,
+    kernel: usize,
+) -> ConvShape {
     ConvShape {
         batch,
         in_h: size,
@@ -218,6 +224,7 @@ fn shapes_of_real_networks_agree_with_the_definition() {
         }
         .with_output(),
     );
+    check(6, &square(8, 6, 16, 32, 3));
     check(7, &square(2, 15, 33, 17, 1));
     check(
         8,

@@ -57,6 +57,30 @@ pub(super) fn pixels<T: Real, S: Simd, const P: usize, const V: usize>(
     sums
 }
 
+/// The product of `P` rows, side by side in `x`, with a matrix that is `V` vectors wide.
+#[inline(always)]
+pub(super) fn rows<T: Real, S: Simd, const P: usize, const V: usize>(
+    simd: S,
+    x: &[T],
+    matrix: &[[T::Vector<S>; V]],
+) -> [[T::Vector<S>; V]; P] {
+    let mut sums = [[T::splat(simd, T::zero()); V]; P];
+    let mut rows = [&x[..0]; P];
+    for p in 0..P {
+        rows[p] = &x[p * matrix.len()..][..matrix.len()];
+    }
+    for (k, filters) in matrix.iter().enumerate() {
+        let filters = *filters;
+        for p in 0..P {
+            let x = T::splat(simd, rows[p][k]);
+            for v in 0..V {
+                sums[p][v] = T::fused(simd, x, filters[v], sums[p][v]);
+            }
+        }
+    }
+    sums
+}
+
 /// `Σ x[at + tap + p] · dy[i]` for `P` taps side by side, over the places `at` of all pixels `i`.
 ///
 /// `dy` has `V` vectors of channels for each pixel.

@@ -68,7 +68,7 @@ fn score_images() -> usize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartNetwork {
-    /// A trained network: an ONNX file, or a safetensors file that net2net wrote.
+    /// A trained network: an ONNX file, or a safetensors file that net2net wrote; relative to the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// An architecture, in place of a file.

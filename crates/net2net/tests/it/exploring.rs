@@ -437,19 +437,20 @@ fn what_goes_wrong_is_said_and_leaves_the_rest() {
         timeless(record)
     );
 
-    // A damaged start.
-    fs::write(path.join("bad.safetensors"), "damaged").unwrap();
+    // A damaged start, which lies beside its spec.
+    fs::create_dir(path.join("beside")).unwrap();
+    fs::write(path.join("beside/bad.safetensors"), "damaged").unwrap();
     let file = EXPLORE.replace(
         "model = { family = \"conv-net\", width = 0.25 }",
         "file = \"bad.safetensors\"",
     );
-    fs::write(path.join("bad.toml"), file).unwrap();
-    let output = run(path, &["explore", "bad.toml", "--out", "bad"]);
+    fs::write(path.join("beside/bad.toml"), file).unwrap();
+    let output = run(path, &["explore", "beside/bad.toml", "--out", "bad"]);
     assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
     assert!(
-        text(&output.stderr).contains("bad.safetensors"),
-        "{}",
-        text(&output.stderr)
+        error.contains("beside/bad.safetensors") && !error.contains("No such file"),
+        "{error}"
     );
 }
 
