@@ -4,6 +4,7 @@ pub mod compare;
 pub mod data;
 pub mod evolve;
 pub mod explore;
+mod hex;
 pub mod models;
 pub mod report;
 pub mod train;

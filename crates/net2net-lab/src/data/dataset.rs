@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
@@ -13,6 +12,7 @@ use super::files::{Files, Scratch};
 use super::geometry::{ResizedCrop, Window};
 use super::keyed::{Purpose, permutation, shuffle, stream};
 use super::source::Entry;
+use crate::hex::hex;
 
 /// The shape of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -422,11 +422,7 @@ impl Dataset {
         for label in self.labels.iter() {
             hash.update(label.to_le_bytes());
         }
-        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex(hash.finalize())
     }
 
     /// Refuses an index past the end.

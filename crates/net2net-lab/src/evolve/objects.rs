@@ -7,6 +7,7 @@ use net2net_core::io::write_atomic;
 use sha2::{Digest, Sha256};
 
 use super::error::EvolveError;
+use crate::hex::hex;
 
 /// The folder of files by hash.
 #[derive(Clone, Debug)]
@@ -16,8 +17,7 @@ pub(super) struct Objects {
 
 /// The SHA-256 of bytes, in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::digest(bytes))
 }
 
 impl Objects {

@@ -11,6 +11,7 @@ use net2net_core::request::Request;
 use sha2::{Digest, Sha256};
 
 use super::spec::MoveSpec;
+use crate::hex::hex;
 
 /// One way to grow.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +216,5 @@ pub fn fingerprint(graph: &Graph) -> String {
     for id in graph.outputs() {
         let _ = write!(text, " output{:?}", numbers.get(id));
     }
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::digest(text.as_bytes()))
 }

@@ -18,6 +18,7 @@ use super::result::TrialResult;
 use super::spec::TrialSpec;
 use super::start::Start;
 use crate::compare::Stated;
+use crate::hex::hex;
 use crate::report::{Kind, RunRecord};
 use crate::train::{
     BEST_FILE, Cost, Job, Lesson, METRICS_FILE, MODEL_FILE, Observer, Outcome, TRUNK_FILE,
@@ -166,8 +167,7 @@ fn sha256(path: &Path) -> io::Result<String> {
     loop {
         let piece = file.fill_buf()?;
         if piece.is_empty() {
-            let digest = hash.finalize();
-            return Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(hex(hash.finalize()));
         }
         hash.update(piece);
         let taken = piece.len();

@@ -10,6 +10,7 @@ use super::small::{decode_all, shaped};
 use super::tree::{Entry, Tree};
 use super::{SourceOptions, Survey, at_side, choose, cifar, folder, name_of, survey};
 use crate::data::{DataError, Dataset, ImageShape, Opened, Splits};
+use crate::hex::hex;
 
 /// An image that lies in a folder.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl Arrivals {
                 images.push(Newcomer {
                     name: entry.name.clone(),
                     len: entry.len,
-                    sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+                    sha256: hex(digest),
                     class: arrangement.classes[*label as usize].clone(),
                     validation: match stated {
                         true => validation,
