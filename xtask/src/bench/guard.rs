@@ -33,7 +33,7 @@ pub(crate) struct Counted {
 /// The networks and the batches at which they are counted: some seconds each under Valgrind.
 const NETWORKS: [(&str, usize); 4] = [
     ("inception-28", 1),
-    ("resnet-20", 1),
+    ("resnet-20", 4),
     ("separable", 1),
     ("mlp", 8),
 ];
