@@ -168,7 +168,7 @@ impl Bench {
                     rows,
                     c,
                     &x,
-                    &y,
+                    &[],
                     black_box(&x),
                     [&gamma, &beta],
                     &mean,

@@ -131,7 +131,7 @@ impl<T: Real> Context<T> {
         self.filter = filter;
     }
 
-    /// Lends out the buffer in which a direct convolution stores its filter;
+    /// Lends out the buffer in which a convolution stores its filter panel by panel;
     /// [`Self::put_panels`] takes it back.
     pub(crate) fn take_panels(&mut self) -> Vec<T> {
         std::mem::take(&mut self.panels)

@@ -91,12 +91,7 @@ impl Watcher for Lines {
 fn stated_spec(args: &ExploreArgs) -> Result<Option<ExploreSpec>> {
     match &args.spec {
         Some(path) => {
-            let mut spec =
-                ExploreSpec::from_file(path).with_context(|| path.display().to_string())?;
-            // Relative to the spec, as its folder of images is, and the spec is copied.
-            if let (Some(file), Some(folder)) = (&mut spec.start.file, path.parent()) {
-                *file = std::path::absolute(folder.join(&*file))?;
-            }
+            let spec = ExploreSpec::from_file(path).with_context(|| path.display().to_string())?;
             Ok(Some(adjusted(spec, args)))
         }
         None if args.resume && !args.from_scratch && args.seeds.is_none() => Ok(None),

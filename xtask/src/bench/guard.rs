@@ -33,6 +33,7 @@ pub(crate) struct Counted {
 /// The networks and the batches at which they are counted: some seconds each under Valgrind.
 const NETWORKS: [(&str, usize); 4] = [
     ("inception-28", 1),
+    // Enough images for all kinds of convolution.
     ("resnet-20", 4),
     ("separable", 1),
     ("mlp", 8),

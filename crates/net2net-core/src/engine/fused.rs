@@ -62,9 +62,11 @@ impl Chain {
         }
     }
 
-    /// The node in whose place all are computed: what is added may come after the head.
-    fn place(&self) -> NodeId {
-        self.sum.map_or(self.head, |(node, _)| node)
+    /// The node in whose place all are computed: what is added, and what normalises, may come after the
+    /// head.
+    pub(super) fn place(&self) -> NodeId {
+        let sum = self.sum.map(|(node, _)| node);
+        sum.or(self.norm).unwrap_or(self.head)
     }
 
     fn nodes(&self) -> impl Iterator<Item = NodeId> {
@@ -75,13 +77,13 @@ impl Chain {
     }
 }
 
-/// All nodes in chains, in an order in which they can be computed.
+/// All nodes in chains, in the order of their heads.
 pub(super) fn chains(graph: &Graph, mode: Mode) -> Vec<Chain> {
     let search = Search {
         graph,
         consumers: graph.consumers(),
     };
-    let mut of_place: HashMap<NodeId, Chain> = HashMap::new();
+    let mut of_head: HashMap<NodeId, Chain> = HashMap::new();
     let mut taken = vec![false; graph.nodes().len()];
     for id in graph.node_ids().filter(|id| starts(graph.at(*id), mode)) {
         if taken[id.index()] {
@@ -89,9 +91,9 @@ pub(super) fn chains(graph: &Graph, mode: Mode) -> Vec<Chain> {
         }
         let chain = search.from(id, &taken);
         chain.nodes().for_each(|id| taken[id.index()] = true);
-        of_place.insert(chain.place(), chain);
+        of_head.insert(id, chain);
     }
-    let in_order = graph.node_ids().filter_map(|id| match of_place.get(&id) {
+    let in_order = graph.node_ids().filter_map(|id| match of_head.get(&id) {
         Some(chain) => Some(*chain),
         None => (!taken[id.index()]).then(|| Chain::alone(id)),
     });

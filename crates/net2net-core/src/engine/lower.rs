@@ -6,7 +6,7 @@ use net2net_kernels::Context;
 
 use super::fused::{Chain, Tail, chains};
 use super::kernel::{Backward, Kernel, Mode, Needs, Site};
-use super::layout::Layout;
+use super::layout::{Layout, Layouts};
 use super::precision::Precision;
 use crate::graph::{Graph, Shape, Source, ValueId};
 use crate::ops::{Op, Role};
@@ -67,9 +67,15 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
     };
     lowering.add_inputs();
     let needed = needed_nodes(graph);
-    for chain in chains(graph, mode) {
-        if needed[chain.head.index()] {
-            lowering.add(&chain);
+    let chains = chains(graph, mode);
+    let of_head: HashMap<_, _> = chains.iter().map(|chain| (chain.head, chain)).collect();
+    let of_place: HashMap<_, _> = chains.iter().map(|chain| (chain.place(), chain)).collect();
+    for id in graph.node_ids().filter(|id| needed[id.index()]) {
+        if let Some(chain) = of_head.get(&id) {
+            lowering.claim(chain);
+        }
+        if let Some(chain) = of_place.get(&id) {
+            lowering.add(chain);
         }
     }
     let outputs = graph
@@ -152,17 +158,37 @@ impl<T: Precision> Lowering<'_, T> {
         buffer
     }
 
-    fn add(&mut self, chain: &Chain) {
-        let graph = self.graph;
-        let node = graph.at(chain.head);
-        let results = &graph.at(chain.last()).outputs;
-        let (input_shapes, output_shapes) = (graph.shapes(&node.inputs), graph.shapes(results));
+    /// The layouts of a chain's head.
+    fn layouts(&self, chain: &Chain) -> Layouts {
+        let node = self.graph.at(chain.head);
         let incoming: Vec<Layout> = node
             .inputs
             .iter()
             .map(|v| self.current_layout(*v))
             .collect();
-        let layouts = node.op.layouts(&incoming, &input_shapes, &output_shapes);
+        let results = &self.graph.at(chain.last()).outputs;
+        let (inputs, outputs) = (self.graph.shapes(&node.inputs), self.graph.shapes(results));
+        node.op.layouts(&incoming, &inputs, &outputs)
+    }
+
+    /// Gives a head's parameters their layouts in its place in the graph, wherever it is computed:
+    /// programs of one graph agree on them.
+    fn claim(&mut self, chain: &Chain) {
+        let node = self.graph.at(chain.head);
+        let layouts = self.layouts(chain);
+        for (slot, (value, layout)) in node.inputs.iter().zip(&layouts.inputs).enumerate() {
+            if self.graph.is_parameter(*value) && !self.of_value.contains_key(value) {
+                self.place_input(*value, layout, node.op.role(slot).is_trained());
+            }
+        }
+    }
+
+    fn add(&mut self, chain: &Chain) {
+        let graph = self.graph;
+        let node = graph.at(chain.head);
+        let results = &graph.at(chain.last()).outputs;
+        let (input_shapes, output_shapes) = (graph.shapes(&node.inputs), graph.shapes(results));
+        let layouts = self.layouts(chain);
         let mut reads: Vec<(ValueId, Layout, Role)> = Vec::with_capacity(node.inputs.len());
         for (slot, (value, layout)) in node.inputs.iter().zip(layouts.inputs).enumerate() {
             reads.push((*value, layout, node.op.role(slot)));

@@ -80,19 +80,22 @@ fn a_convolution_with_what_follows_it_is_the_same_as_each_by_itself() {
 }
 
 /// Blocks with shortcuts: the sum of a normalised value and what was there before, in either order, of
-/// two normalised values, of a value and its own normalisation, and one that nothing rectifies.
+/// two normalised values, of a value and its own normalisation, one that nothing rectifies, and one with what
+/// needs no gradient.
 fn blocks(all: bool) -> Graph {
     let mut text = String::from(
         "graph g\ninput x [N, 3, 4, 4]\nparam w0 [6, 3, 3, 3]\n\
-         node stem [N, 6, 4, 4] = Conv(x, w0; pads=[1, 1, 1, 1])\n",
+         node stem [N, 6, 4, 4] = Conv(x, w0; pads=[1, 1, 1, 1])\n\
+         node wide [N, 6, 4, 4] = Concat(x, x; axis=1)\n",
     );
     let mut inner = Vec::new();
     let mut block = |name: &str, from: &str, sum: &str, relu: bool| {
         let image = "[N, 6, 4, 4]";
+        let channels = if from == "x" { 3 } else { 6 };
         for part in ["a", "b"] {
             let p = format!("{name}_{part}");
             text += &format!(
-                "param {p}_w [6, 6, 3, 3]\nnode {p}_conv {image} = Conv({from}, {p}_w; pads=[1, 1, 1, 1])\n\
+                "param {p}_w [6, {channels}, 3, 3]\nnode {p}_conv {image} = Conv({from}, {p}_w; pads=[1, 1, 1, 1])\n\
                  param {p}_s [6]\nparam {p}_h [6]\nparam {p}_m [6]\nparam {p}_v [6]\n\
                  node {p} {image} = BatchNormalization({p}_conv, {p}_s, {p}_h, {p}_m, {p}_v)\n"
             );
@@ -107,7 +110,8 @@ fn blocks(all: bool) -> Graph {
             text += &format!("node {name} {image} = Relu({name}_sum)\n");
         }
     };
-    block("one", "stem", "one_a, stem", true);
+    block("zero", "x", "zero_a, wide", true);
+    block("one", "zero", "one_a, stem", true);
     block("two", "one", "one, two_b", true);
     block("three", "two", "three_a, three_b", true);
     block("four", "three", "four_a_conv, four_a", true);
@@ -141,5 +145,36 @@ fn blocks_with_shortcuts_learn_as_each_node_by_itself_does() {
         for (a, b) in apart.data().iter().zip(together.data()) {
             assert!((a - b).abs() <= 1e-11, "{name}: {a} and {b}");
         }
+    }
+}
+
+/// The shift of a normalisation that is computed behind the convolution, and a filter that something else reads
+/// between the convolution and the sum that it is computed with.
+#[test]
+fn what_comes_between_a_convolution_and_what_it_is_computed_with_is_there() {
+    let graph = |all: bool| -> Graph {
+        let text = format!(
+            "graph g\ninput x [N, 3, 4, 4]\nparam w [3, 3, 3, 3]\nparam s [3]\nparam h [3]\nparam m [3]\nparam v [3]\n\
+             node c [N, 3, 4, 4] = Conv(x, w; pads=[1, 1, 1, 1])\nnode t [3] = Tanh(h)\n\
+             node n [N, 3, 4, 4] = BatchNormalization(c, s, t, m, v)\n\
+             node d [N, 3, 4, 4] = Conv(n, w; pads=[1, 1, 1, 1])\nnode square [3, 3, 3, 3] = Mul(w, w)\n\
+             node e [N, 3, 4, 4] = Conv(x, square; pads=[1, 1, 1, 1])\n\
+             node sum [N, 3, 4, 4] = Add(e, d)\noutput sum\n{}",
+            if all {
+                "output c\noutput d\noutput e\n"
+            } else {
+                ""
+            }
+        );
+        text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+    };
+    let (apart, together) = (graph(true), graph(false));
+    let weights = random_weights(&apart, 3);
+    let x = inputs(&apart, BATCH, 4);
+    let mut cx = Context::new(1).unwrap();
+    let mut run = |graph| evaluate(&mut cx, graph, &weights, BATCH, &slices(&x)).unwrap();
+    let (apart, together) = (run(&apart), run(&together));
+    for (a, b) in apart[0].iter().zip(&together[0]) {
+        assert!((a - b).abs() <= 1e-12 * a.abs().max(1.0), "{a} and {b}");
     }
 }

@@ -13,8 +13,8 @@ const PASSED_ELEMENTS: usize = 8 * 1024;
 
 /// The gradients of [`super::forward_train`], through the statistics too. `dx` obeys `accumulate`, the
 /// parameters' gradients `accumulate_params`; the residual's gradient, if asked for, comes with its own
-/// word on that. With `relu`, the gradient passes where the output was above zero: what that was is computed
-/// once more, or with a residual read from `y`, which may be empty otherwise.
+/// word on that. With `relu`, the gradient passes where the output was above zero. What that was is read from
+/// `y`, or if `y` is empty computed once more, which takes that there was no residual.
 ///
 /// # Panics
 /// If a slice has not the length that its name says.
@@ -44,15 +44,20 @@ pub fn backward<T: Real>(
     );
     let scale = forward_scale(gamma, inv_std);
     let forward = [mean, &scale[..], beta];
-    let own = Gate::of_own(relu);
+    assert!(y.is_empty() || y.len() == rows * c);
     let Some((passed, add)) = residual else {
-        let data = (In(x, c), In(dy, c));
-        let parts = cx.for_rows(rows, c, data, |_, (In(x, _), In(dy, _)), _| {
-            own.sums(c, [x, dy], forward)
+        let gate = match (relu, y.is_empty()) {
+            (false, _) => Gate::Open,
+            (true, true) => Gate::Again,
+            (true, false) => Gate::Above(y),
+        };
+        let data = (In(x, c), gate.rows(c), In(dy, c));
+        let parts = cx.for_rows(rows, c, data, |_, (In(x, _), above, In(dy, _)), _| {
+            gate.of_part(above).sums(c, [x, dy], forward)
         });
         let slopes = Slopes::new(rows, &parts, inv_std);
         slopes.put([dgamma, dbeta], accumulate_params);
-        return slopes.input(cx, rows, own, forward, [x, dy], dx, accumulate);
+        return slopes.input(cx, rows, gate, forward, [x, dy], dx, accumulate);
     };
     assert!(passed.len() == rows * c && (!relu || y.len() == rows * c));
     let y = if relu { y } else { dy }; // any slice of that length will do
@@ -67,12 +72,7 @@ pub fn backward<T: Real>(
     );
     let slopes = Slopes::new(rows, &parts, inv_std);
     slopes.put([dgamma, dbeta], accumulate_params);
-    // What went to the residual is what comes through the ReLU.
-    let (gate, dy) = match (add, relu) {
-        (false, _) => (Gate::Open, &*passed),
-        (true, false) => (Gate::Open, dy),
-        (true, true) => (Gate::Above(y), dy),
-    };
+    let (gate, dy) = after_passing(y, dy, relu, passed, add);
     slopes.input(cx, rows, gate, forward, [x, dy], dx, accumulate);
 }
 
@@ -87,10 +87,22 @@ enum Gate<'a, T> {
     Above(&'a [T]),
 }
 
-impl<T: Real> Gate<'_, T> {
-    /// That of a ReLU right behind the normalisation, if there is one.
-    fn of_own(relu: bool) -> Self {
-        if relu { Gate::Again } else { Gate::Open }
+impl<'a, T: Real> Gate<'a, T> {
+    /// The numbers that it reads, to be dealt out to threads.
+    fn rows(self, c: usize) -> Option<In<'a, T>> {
+        match self {
+            Gate::Above(y) => Some(In(y, c)),
+            Gate::Open | Gate::Again => None,
+        }
+    }
+
+    /// The same gate for a part of the rows.
+    fn of_part<'b>(self, rows: Option<In<'b, T>>) -> Gate<'b, T> {
+        match (self, rows) {
+            (Gate::Above(_), Some(In(y, _))) => Gate::Above(y),
+            (Gate::Again, _) => Gate::Again,
+            _ => Gate::Open,
+        }
     }
 
     /// `Σ dy` and `Σ dy · (x − mean)` of each channel, of what passes.
@@ -144,17 +156,28 @@ fn pass_and_sum<T: Real>(
     let chunks = x.chunks(len).zip(y.chunks(len)).zip(dy.chunks(len));
     for (((x, y), dy), passed) in chunks.zip(passed.chunks_mut(len)) {
         pass(y, dy, relu, passed, add);
-        let (gate, dy) = match (add, relu) {
-            (false, _) => (Gate::Open, &*passed),
-            (true, false) => (Gate::Open, dy),
-            (true, true) => (Gate::Above(y), dy),
-        };
+        let (gate, dy) = after_passing(y, dy, relu, passed, add);
         let sums = gate.sums(c, [x, dy], [mean; 3]);
         for (total, sum) in totals.iter_mut().flatten().zip(sums.iter().flatten()) {
             *total += sum;
         }
     }
     totals
+}
+
+/// What is left to do once the residual has its gradient: if that is its own, it is what came through the ReLU.
+fn after_passing<'a, T>(
+    y: &'a [T],
+    dy: &'a [T],
+    relu: bool,
+    passed: &'a [T],
+    add: bool,
+) -> (Gate<'a, T>, &'a [T]) {
+    match (add, relu) {
+        (false, _) => (Gate::Open, passed),
+        (true, false) => (Gate::Open, dy),
+        (true, true) => (Gate::Above(y), dy),
+    }
 }
 
 /// `passed = dy` where it passes the ReLU, or `passed += dy`.
@@ -233,18 +256,13 @@ impl<T: Real> Slopes<T> {
         let c = x.len() / rows.max(1);
         let params = [mean, &self.center[..], &self.tilt[..], scale];
         let again = [params[0], params[1], params[2], params[3], beta];
-        let above = match gate {
-            Gate::Above(y) => Some(In(y, c)),
-            Gate::Open | Gate::Again => None,
-        };
-        let recompute = matches!(gate, Gate::Again);
-        let data = (In(x, c), above, In(dy, c), Out(dx, c));
+        let data = (In(x, c), gate.rows(c), In(dy, c), Out(dx, c));
         cx.for_rows(
             rows,
             c,
             data,
-            |_, (In(x, _), above, In(dy, _), Out(dx, _)), _| match above {
-                Some(In(y, _)) => put(
+            |_, (In(x, _), above, In(dy, _), Out(dx, _)), _| match gate.of_part(above) {
+                Gate::Above(y) => put(
                     c,
                     [x, y, dy],
                     params,
@@ -253,7 +271,7 @@ impl<T: Real> Slopes<T> {
                     #[inline(always)]
                     |[x, y, dy]: [T; 3], p| input_slope(p, x, gated(y, dy)),
                 ),
-                None if recompute => put(
+                Gate::Again => put(
                     c,
                     [x, dy],
                     again,
@@ -265,7 +283,7 @@ impl<T: Real> Slopes<T> {
                         input_slope([mean, center, tilt, scale], x, dy)
                     },
                 ),
-                None => put(
+                Gate::Open => put(
                     c,
                     [x, dy],
                     params,

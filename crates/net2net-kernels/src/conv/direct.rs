@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::tiles::{self, with_height};
+use super::tiles::{self, WIDTH_MAX, with_height};
 use super::window::Windows;
 use super::{ConvShape, Finish};
 use crate::context::grown;
@@ -131,9 +131,6 @@ pub(super) fn backward_weight<T: Real>(
     );
     parts.len()
 }
-
-/// Twice the lanes of the widest vector that there is.
-const WIDTH_MAX: usize = 32;
 
 /// Output channels in panels of two vectors; the last one has one vector if that is enough.
 pub(super) fn panels(out_c: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {

@@ -27,6 +27,9 @@ pub(super) use with_height;
 /// The largest height of a tile.
 pub(super) const HEIGHT_MAX: usize = 8;
 
+/// The largest width: twice the lanes of the widest vector that there is.
+pub(super) const WIDTH_MAX: usize = 32;
+
 /// `start + Σ x[at + tap] · panel[…]` for each of `P` places `at`, over all taps.
 ///
 /// `panel` has `V` vectors of filters for each tap; no tap lies farther than `reach`.
@@ -135,8 +138,7 @@ pub(super) fn store<T: Real, S: Simd, const V: usize>(
         to[..V].copy_from_slice(&finished(sums));
         return;
     }
-    // Twice the widest vector there is.
-    let mut spilled = [T::zero(); 32];
+    let mut spilled = [T::zero(); WIDTH_MAX];
     if add {
         spilled[..to.len()].copy_from_slice(to);
     }

@@ -27,7 +27,12 @@ pub trait Stated: Clone + PartialEq + Sized {
     /// Its images.
     fn data_mut(&mut self) -> &mut DataSpec;
 
-    /// Reads and checks a spec's file. A folder of data is relative to it.
+    /// The places that it names: relative to it in a file, to where the process runs in memory.
+    fn places_mut(&mut self) -> Vec<&mut PathBuf> {
+        self.data_mut().places_mut().collect()
+    }
+
+    /// Reads and checks a spec's file. The places that it names are relative to it.
     fn from_file(path: &Path) -> Result<Self, SpecError> {
         let text = fs::read_to_string(path).map_err(|source| SpecError::File {
             path: path.to_owned(),
@@ -35,7 +40,7 @@ pub trait Stated: Clone + PartialEq + Sized {
         })?;
         let mut spec = Self::from_toml(&text)?;
         if let Some(parent) = path.parent() {
-            for place in spec.data_mut().places_mut() {
+            for place in spec.places_mut() {
                 *place = parent.join(&*place);
             }
         }
@@ -46,7 +51,7 @@ pub trait Stated: Clone + PartialEq + Sized {
     /// relative to where the process runs is then relative to that directory.
     fn at_home_in(&self, home: &Path) -> Self {
         let mut spec = self.clone();
-        for place in spec.data_mut().places_mut() {
+        for place in spec.places_mut() {
             if place.is_relative()
                 && let (Ok(home), Ok(full)) = (home.canonicalize(), place.canonicalize())
             {

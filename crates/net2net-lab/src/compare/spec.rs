@@ -322,7 +322,7 @@ impl super::directory::Stated for Spec {
 
 impl DataSpec {
     /// The places of files that it names.
-    pub(super) fn places_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    pub(crate) fn places_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.folder.iter_mut().chain(&mut self.mixture)
     }
 

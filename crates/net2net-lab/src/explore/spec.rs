@@ -387,4 +387,9 @@ impl Stated for ExploreSpec {
     fn data_mut(&mut self) -> &mut DataSpec {
         &mut self.data
     }
+
+    fn places_mut(&mut self) -> Vec<&mut PathBuf> {
+        let places = self.data.places_mut().chain(&mut self.start.file);
+        places.collect()
+    }
 }

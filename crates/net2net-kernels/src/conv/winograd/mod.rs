@@ -16,7 +16,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::direct::{Lanes, panels, width};
-use super::tiles::{self, HEIGHT_MAX, with_height};
+use super::tiles::{self, HEIGHT_MAX, WIDTH_MAX, with_height};
 use super::{ConvShape, Finish};
 use crate::context::grown;
 use crate::rows::{In, Out};
@@ -33,9 +33,7 @@ const BLOCK_ELEMENTS: usize = 64 * 1024;
 const CHANNELS_MIN: usize = 16;
 const BOTH_CHANNELS_MIN: usize = 48;
 /// The most: with more, filters are read from far for every few tiles.
-const CHANNELS_MAX: usize = 512;
-/// Twice the lanes of the widest vector that there is.
-const WIDTH_MAX: usize = 32;
+const CHANNELS_MAX: usize = 256;
 
 /// Whether a convolution is one for this module. Threads share whole images, so there must be enough.
 pub(super) fn suits<T>(s: &ConvShape, threads: usize) -> bool {
@@ -48,8 +46,8 @@ pub(super) fn suits<T>(s: &ConvShape, threads: usize) -> bool {
         && channels.contains(&s.out_c)
         && s.in_c + s.out_c >= BOTH_CHANNELS_MIN
         && s.batch >= 4 * threads
-        // Tiles that hang over the edges are work for nothing.
-        && 4 * tiles * 3 <= 4 * pixels
+        // Tiles that hang over the edges are work for nothing; at most a third more is worth it.
+        && 3 * tiles <= pixels
 }
 
 /// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.

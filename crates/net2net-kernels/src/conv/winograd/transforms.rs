@@ -23,8 +23,8 @@ pub(super) fn inputs<T: Real, S: Simd>(simd: S, d: Tile<T, S, 4>) -> Tile<T, S, 
         ]
     };
     let across = [once(d[0]), once(d[1]), once(d[2]), once(d[3])];
-    let [a, b, c, d] = turned::<T, S>(across);
-    turned::<T, S>([once(a), once(b), once(c), once(d)])
+    let [a, b, c, d] = turned::<T, S, 4>(across);
+    turned::<T, S, 4>([once(a), once(b), once(c), once(d)])
 }
 
 /// `Aᵀ m A`.
@@ -53,7 +53,7 @@ pub(super) fn slopes<T: Real, S: Simd>(simd: S, dy: Tile<T, S, 2>) -> Tile<T, S,
         ]
     };
     let (upper, lower) = (once(dy[0]), once(dy[1]));
-    turned::<T, S>([
+    turned::<T, S, 4>([
         once([upper[0], lower[0]]),
         once([upper[1], lower[1]]),
         once([upper[2], lower[2]]),
@@ -62,10 +62,10 @@ pub(super) fn slopes<T: Real, S: Simd>(simd: S, dy: Tile<T, S, 2>) -> Tile<T, S,
 }
 
 #[inline(always)]
-fn turned<T: Real, S: Simd>(tile: Tile<T, S, 4>) -> Tile<T, S, 4> {
+fn turned<T: Real, S: Simd, const N: usize>(tile: Tile<T, S, N>) -> Tile<T, S, N> {
     let mut turned = tile;
-    for i in 0..4 {
-        for j in 0..4 {
+    for i in 0..N {
+        for j in 0..N {
             turned[i][j] = tile[j][i];
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn filters<T: Real, S: Simd>(simd: S, g: Tile<T, S, 3>) -> Tile<T, S,
         ]
     };
     let [a, b, c] = [once(g[0]), once(g[1]), once(g[2])];
-    turned::<T, S>([
+    turned::<T, S, 4>([
         once([a[0], b[0], c[0]]),
         once([a[1], b[1], c[1]]),
         once([a[2], b[2], c[2]]),
@@ -104,18 +104,11 @@ pub(super) fn filter_slopes<T: Real, S: Simd>(simd: S, u: Tile<T, S, 4>) -> Tile
         [T::plus(simd, a, sum), difference, T::plus(simd, sum, d)]
     };
     let [a, b, c, d] = [once(u[0]), once(u[1]), once(u[2]), once(u[3])];
-    let columns = [
+    turned::<T, S, 3>([
         once([a[0], b[0], c[0], d[0]]),
         once([a[1], b[1], c[1], d[1]]),
         once([a[2], b[2], c[2], d[2]]),
-    ];
-    let mut g = columns;
-    for i in 0..3 {
-        for j in 0..3 {
-            g[i][j] = columns[j][i];
-        }
-    }
-    g
+    ])
 }
 
 /// Halves vectors.
