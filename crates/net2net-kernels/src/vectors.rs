@@ -14,6 +14,12 @@ pub trait Vectors: Copy {
     /// The same, to write.
     fn write<S: Simd>(numbers: &mut [Self]) -> &mut [Self::Vector<S>];
 
+    /// The first numbers; zeros in the lanes for which there are not enough.
+    fn some<S: Simd>(simd: S, numbers: &[Self]) -> Self::Vector<S>;
+
+    /// Writes as many lanes as there is room for.
+    fn put<S: Simd>(simd: S, numbers: &mut [Self], x: Self::Vector<S>);
+
     /// `x` in every lane.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
 
@@ -47,7 +53,7 @@ pub trait Vectors: Copy {
 }
 
 macro_rules! vectors {
-    ($number:ident, $vector:ident, $read:ident, $write:ident, $splat:ident, $add:ident, $sub:ident, $fused:ident,
+    ($number:ident, $vector:ident, $read:ident, $write:ident, $some:ident, $put:ident, $splat:ident, $add:ident, $sub:ident, $fused:ident,
      $less:ident, $equal:ident, $not:ident, $or:ident, $select:ident) => {
         impl Vectors for $number {
             type Vector<S: Simd> = S::$vector;
@@ -60,6 +66,22 @@ macro_rules! vectors {
             #[inline(always)]
             fn write<S: Simd>(numbers: &mut [Self]) -> &mut [S::$vector] {
                 S::$write(numbers).0
+            }
+
+            #[inline(always)]
+            fn some<S: Simd>(simd: S, numbers: &[Self]) -> S::$vector {
+                match S::$read(numbers).0.first() {
+                    Some(whole) => *whole,
+                    None => simd.$some(numbers),
+                }
+            }
+
+            #[inline(always)]
+            fn put<S: Simd>(simd: S, numbers: &mut [Self], x: S::$vector) {
+                match S::$write(numbers).0.first_mut() {
+                    Some(whole) => *whole = x,
+                    None => simd.$put(numbers, x),
+                }
             }
 
             #[inline(always)]
@@ -115,6 +137,8 @@ vectors!(
     f32s,
     as_simd_f32s,
     as_mut_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s,
     splat_f32s,
     add_f32s,
     sub_f32s,
@@ -130,6 +154,8 @@ vectors!(
     f64s,
     as_simd_f64s,
     as_mut_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s,
     splat_f64s,
     add_f64s,
     sub_f64s,

@@ -325,22 +325,30 @@ impl<T: Real> WithSimd for Weight<'_, T> {
 impl<T: Real> Weight<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(&mut self, simd: S, panel: Range<usize>) {
+        // Taps share a pointer, so that with one vector there may be registers for twice as many.
+        if V == 1 && S::REGISTER_COUNT >= 32 && self.run_len >= 16 {
+            self.tiles::<S, 16, V>(simd, panel);
+        } else {
+            with_height!(S, P => self.tiles::<S, P, V>(simd, panel));
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<S: Simd, const P: usize, const V: usize>(&mut self, simd: S, panel: Range<usize>) {
         let (dy, _) = T::read::<S>(self.panel).as_chunks::<V>();
-        with_height!(S, P => {
-            for (i, run) in self.runs.iter().enumerate() {
-                for wanted in (0..self.run_len).step_by(P) {
-                    // The last tile of a run does some taps again, and does not add them.
-                    let first = wanted.min(self.run_len - P);
-                    let sums = tiles::taps::<T, S, P, V>(simd, self.x, self.places, run + first, dy);
-                    for p in 0..P {
-                        if first + p >= wanted {
-                            let start = (i * self.run_len + first + p) * self.out_c;
-                            let dw = &mut self.partial[start + panel.start..start + panel.end];
-                            tiles::store::<T, S, V>(simd, sums[p], dw, true, false);
-                        }
+        for (i, run) in self.runs.iter().enumerate() {
+            for wanted in (0..self.run_len).step_by(P) {
+                // The last tile of a run does some taps again, and does not add them.
+                let first = wanted.min(self.run_len - P);
+                let sums = tiles::taps::<T, S, P, V>(simd, self.x, self.places, run + first, dy);
+                for p in 0..P {
+                    if first + p >= wanted {
+                        let start = (i * self.run_len + first + p) * self.out_c;
+                        let dw = &mut self.partial[start + panel.start..start + panel.end];
+                        tiles::store::<T, S, V>(simd, sums[p], dw, true, false);
                     }
                 }
             }
-        });
+        }
     }
 }

@@ -24,7 +24,7 @@ macro_rules! with_height {
 }
 pub(super) use with_height;
 
-/// The largest height of a tile.
+/// The largest height of a tile, but for weights of one vector.
 pub(super) const HEIGHT_MAX: usize = 8;
 
 /// The largest width: twice the lanes of the widest vector that there is.

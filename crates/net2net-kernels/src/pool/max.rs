@@ -9,6 +9,9 @@ use crate::taps::Taps;
 use crate::vectors::lanes;
 use crate::{Context, Real};
 
+/// The fewest channels with which asking costs less than sending where windows overlap.
+const ASKING_CHANNELS_MIN: usize = 16;
+
 /// `y` is the maximum of each window. Padding never wins, the first of equal maxima does, and
 /// NaN beats everything, as in PyTorch. A window of nothing but padding gives `−∞`.
 ///
@@ -54,11 +57,8 @@ pub fn max_forward<T: Real>(
 
 /// The gradient of [`max_forward`]: each window's `dy` goes to its winner.
 ///
-/// Written from the side of the input, which asks each window that it is in whether it won, so
-/// that threads never write to the same place.
-///
 /// # Panics
-/// If a slice has not the length that `s` says.
+/// If a slice has not the length that `s` says, or `index` is not one of [`max_forward`]'s.
 pub fn max_backward<T: Real>(
     cx: &mut Context<T>,
     s: &PoolShape,
@@ -69,6 +69,69 @@ pub fn max_backward<T: Real>(
 ) {
     s.check(dx, dy);
     assert_eq!(index.len(), dy.len());
+    let disjoint = (0..2).all(|axis| s.stride[axis] >= s.kernel[axis]);
+    if (disjoint || s.c < ASKING_CHANNELS_MIN) && s.dilation == [1; 2] {
+        send(cx, s, index, dy, dx, accumulate);
+    } else {
+        ask(cx, s, index, dy, dx, accumulate);
+    }
+}
+
+/// From the side of the windows, image by image: one addition for each.
+fn send<T: Real>(
+    cx: &mut Context<T>,
+    s: &PoolShape,
+    index: &[u16],
+    dy: &[T],
+    dx: &mut [T],
+    accumulate: bool,
+) {
+    let (input_len, output_len) = (s.in_h * s.in_w * s.c, s.out_h * s.out_w * s.c);
+    let (rows, cols) = (s.rows().inputs_of_outputs(), s.cols().inputs_of_outputs());
+    let corner = |out: usize, axis: usize| (out * s.stride[axis]).wrapping_sub(s.pads[axis]);
+    // Where a window's taps lie, seen from its first; that one may lie outside of the image.
+    let taps: Vec<usize> = (0..s.kernel[0] * s.kernel[1])
+        .map(|tap| {
+            let (ky, kx) = (tap / s.kernel[1], tap % s.kernel[1]);
+            (ky * s.in_w + kx) * s.c
+        })
+        .collect();
+    let work = input_len + 8 * output_len;
+    cx.for_rows(s.batch, work, Out(dx, input_len), |range, Out(dx, _), _| {
+        if !accumulate {
+            dx.fill(T::zero());
+        }
+        for (image, dx) in range.zip(dx.chunks_exact_mut(input_len.max(1))) {
+            let windows = image * output_len..(image + 1) * output_len;
+            let pixels = index[windows.clone()].chunks_exact(s.c.max(1));
+            let pixels = pixels.zip(dy[windows].chunks_exact(s.c.max(1)));
+            for (pixel, (index, dy)) in pixels.enumerate() {
+                let (oy, ox) = (pixel / s.out_w, pixel % s.out_w);
+                if rows.of(oy).is_empty() || cols.of(ox).is_empty() {
+                    // It sees nothing of the image.
+                    continue;
+                }
+                let first = corner(oy, 0)
+                    .wrapping_mul(s.in_w)
+                    .wrapping_add(corner(ox, 1));
+                let first = first.wrapping_mul(s.c);
+                for (channel, (tap, dy)) in index.iter().zip(dy).enumerate() {
+                    dx[first.wrapping_add(taps[usize::from(*tap)] + channel)] += *dy;
+                }
+            }
+        }
+    });
+}
+
+/// From the side of the inputs, by vectors of channels: each asks all windows that it is in whether it won.
+fn ask<T: Real>(
+    cx: &mut Context<T>,
+    s: &PoolShape,
+    index: &[u16],
+    dy: &[T],
+    dx: &mut [T],
+    accumulate: bool,
+) {
     let (rows, cols) = (s.rows().outputs_of_inputs(), s.cols().outputs_of_inputs());
     let (row_len, image) = (s.in_w * s.c, s.out_h * s.out_w * s.c);
     let work = row_len * s.kernel[0] * s.kernel[1];
@@ -119,30 +182,31 @@ impl<T: Real> WithSimd for Maximum<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let (c, lanes) = (self.s.c, lanes::<T, S>());
-        if c < lanes {
-            (0..c).for_each(|channel| self.run::<pulp::Scalar, 1>(pulp::Scalar, channel));
-            return;
-        }
         let mut channel = 0;
         while channel + 4 * lanes <= c {
-            self.run::<S, 4>(simd, channel);
+            self.run::<S, 4, true>(simd, channel);
             channel += 4 * lanes;
         }
-        while channel < c {
-            // The last vector may do some channels again.
-            self.run::<S, 1>(simd, channel.min(c - lanes));
+        while channel + lanes <= c {
+            self.run::<S, 1, true>(simd, channel);
             channel += lanes;
+        }
+        if channel < c {
+            self.run::<S, 1, false>(simd, channel);
         }
     }
 }
 
 impl<T: Real> Maximum<'_, T> {
-    /// `V` vectors of channels of all output pixels. Winners are numbers of the type that is
-    /// compared, so that one mask chooses both.
+    /// `V` vectors of channels of all output pixels; if it is not `WHOLE`, as many as there are. Winners are numbers of
+    /// the type that is compared, so that one mask chooses both.
     #[inline(always)]
-    fn run<S: Simd, const V: usize>(&mut self, simd: S, channel: usize) {
+    fn run<S: Simd, const V: usize, const WHOLE: bool>(&mut self, simd: S, channel: usize) {
         let s = self.s;
-        let width = V * lanes::<T, S>();
+        let width = match WHOLE {
+            true => V * lanes::<T, S>(),
+            false => s.c - channel,
+        };
         let tap_of = |ky: usize, kx: usize| T::from_f64((ky * s.kernel[1] + kx) as f64);
         for ox in 0..s.out_w {
             let cols = self.cols.of(ox);
@@ -157,17 +221,28 @@ impl<T: Real> Maximum<'_, T> {
             let mut best = [start; V];
             for &(iy, ky) in self.rows {
                 for &(ix, kx) in cols {
-                    let x = &self.x[(iy * s.in_w + ix) * s.c + channel..][..width];
-                    let (x, tap) = (T::read::<S>(x), T::splat(simd, tap_of(ky, kx)));
-                    for v in 0..V {
-                        best[v] = T::larger(simd, [x[v], tap], best[v]);
+                    let x = &self.x[(iy * s.in_w + ix) * s.c + channel..];
+                    let tap = T::splat(simd, tap_of(ky, kx));
+                    if WHOLE {
+                        let x = T::read::<S>(&x[..width]);
+                        for v in 0..V {
+                            best[v] = T::larger(simd, [x[v], tap], best[v]);
+                        }
+                    } else {
+                        // What is read behind the last channel is not written.
+                        best[0] = T::larger(simd, [T::some(simd, x), tap], best[0]);
                     }
                 }
             }
             let at = ox * s.c + channel;
-            let y = T::write::<S>(&mut self.y[at..][..width]);
-            for v in 0..V {
-                y[v] = best[v][0];
+            let y = &mut self.y[at..][..width];
+            if WHOLE {
+                let y = T::write::<S>(y);
+                for v in 0..V {
+                    y[v] = best[v][0];
+                }
+            } else {
+                T::put(simd, y, best[0][0]);
             }
             if let Some(index) = &mut self.index {
                 // Four of the widest vectors there are.

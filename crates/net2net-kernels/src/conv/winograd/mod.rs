@@ -36,8 +36,9 @@ const BOTH_CHANNELS_MIN: usize = 48;
 const CHANNELS_MAX: usize = 256;
 
 /// Whether a convolution is one for this module. Threads share whole images, so there must be enough.
-pub(super) fn suits<T>(s: &ConvShape, threads: usize) -> bool {
+pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
     let channels = CHANNELS_MIN..=CHANNELS_MAX;
+    let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
     let (pixels, tiles) = (s.out_h * s.out_w, s.out_h.div_ceil(2) * s.out_w.div_ceil(2));
     size_of::<T>() == size_of::<f32>()
         && s.groups == 1
@@ -45,6 +46,8 @@ pub(super) fn suits<T>(s: &ConvShape, threads: usize) -> bool {
         && channels.contains(&s.in_c)
         && channels.contains(&s.out_c)
         && s.in_c + s.out_c >= BOTH_CHANNELS_MIN
+        && s.in_c.is_multiple_of(lanes)
+        && s.out_c.is_multiple_of(lanes)
         && s.batch >= 4 * threads
         // Tiles that hang over the edges are work for nothing; at most a third more is worth it.
         && 3 * tiles <= pixels
@@ -324,7 +327,7 @@ impl Grid {
                 let mut d: Tile<T, S, 4> = [[T::splat(simd, T::zero()); 4]; 4];
                 for i in 0..4 {
                     for j in 0..4 {
-                        d[i][j] = some::<T, S>(&pixels[i][j][channel..]);
+                        d[i][j] = T::some(simd, &pixels[i][j][channel..]);
                     }
                 }
                 let d = transforms::inputs::<T, S>(simd, d);
@@ -364,7 +367,7 @@ impl<T: Real> WithSimd for Pack<'_, T> {
             for v in 0..width / lanes {
                 let from = (panel.start + v * lanes).min(panel.end);
                 let scale = match self.scale {
-                    Some(scale) => some::<T, S>(&scale[from..panel.end]),
+                    Some(scale) => T::some(simd, &scale[from..panel.end]),
                     None => T::splat(simd, T::one()),
                 };
                 let zero = T::splat(simd, T::zero());
@@ -372,7 +375,7 @@ impl<T: Real> WithSimd for Pack<'_, T> {
                     let mut g: Tile<T, S, 3> = [[zero; 3]; 3];
                     for tap in 0..9 {
                         let row = &self.w[(tap * in_c + i) * out_c..][..panel.end];
-                        let w = some::<T, S>(&row[from..]);
+                        let w = T::some(simd, &row[from..]);
                         g[tap / 3][tap % 3] = T::fused(simd, w, scale, zero);
                     }
                     let u = transforms::filters::<T, S>(simd, g);
@@ -390,17 +393,6 @@ impl<T: Real> WithSimd for Pack<'_, T> {
 #[inline(always)]
 fn vector<T: Real, S: Simd>(numbers: &[T]) -> T::Vector<S> {
     T::read::<S>(&numbers[..lanes::<T, S>()])[0]
-}
-
-/// The first numbers as a vector; zeros where there are not enough.
-#[inline(always)]
-fn some<T: Real, S: Simd>(numbers: &[T]) -> T::Vector<S> {
-    if numbers.len() >= lanes::<T, S>() {
-        return vector::<T, S>(numbers);
-    }
-    let mut whole = [T::zero(); WIDTH_MAX];
-    whole[..numbers.len()].copy_from_slice(numbers);
-    vector::<T, S>(&whole)
 }
 
 /// The outputs of one block of tiles.
@@ -467,7 +459,7 @@ impl<T: Real> Forward<'_, T> {
         if let Some(all) = self.shift {
             for (v, shift) in shift.iter_mut().enumerate() {
                 let from = (panel.start + v * lanes::<T, S>()).min(panel.end);
-                *shift = some::<T, S>(&all[from..panel.end]);
+                *shift = T::some(simd, &all[from..panel.end]);
             }
         }
         for (t, place) in self.grid.walk(self.tiles.clone()).enumerate() {
@@ -567,7 +559,7 @@ impl<T: Real> Weight<'_, T> {
                 for i in 0..2 {
                     for j in 0..2 {
                         if let Some(at) = at[i][j] {
-                            dy[i][j] = some::<T, S>(&self.dy[at + from..at + panel.end]);
+                            dy[i][j] = T::some(simd, &self.dy[at + from..at + panel.end]);
                         }
                     }
                 }
