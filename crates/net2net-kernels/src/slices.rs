@@ -59,6 +59,23 @@ pub fn scale<S: Number, T: Real>(from: &[S], factors: &[T], to: &mut [T]) {
     );
 }
 
+/// Words of random bits as numbers from `-half_width` up to `half_width`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn uniform(words: &[Word], half_width: f64, to: &mut [f64]) {
+    assert_eq!(words.len(), to.len());
+    vectorized(
+        #[inline(always)]
+        || {
+            for (x, word) in to.iter_mut().zip(words) {
+                let word = f64::from(u32::from_le_bytes(*word));
+                *x = half_width * (word / f64::from(1u32 << 31) - 1.0);
+            }
+        },
+    );
+}
+
 /// `to[i] = from[i] · f₁ · f₂ … · own[i]`, rounded after each factor.
 ///
 /// # Panics

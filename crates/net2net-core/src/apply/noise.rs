@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use net2net_kernels::Real;
-use net2net_kernels::slices::{Number, sum_of_squares, weighted_sum_of_squares};
+use net2net_kernels::slices::{Number, sum_of_squares, uniform, weighted_sum_of_squares};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
@@ -55,17 +55,19 @@ impl LiftNoise {
 
 /// Noise that sums to zero over the copies of each unit, ready to be added to any rows of one tensor.
 ///
-/// Each number has a draw; a copy gets its own less that of the next copy of the same unit, so that
-/// all copies together get nothing. What is zero stays zero: what was pruned, and units that are zero
-/// to the last bit because nothing makes them.
+/// Of two copies one gets what is drawn, and from the other it is taken away. Of more each has a draw and gets
+/// its own less that of the next copy of the same unit. Either way all copies together get nothing. What is
+/// zero stays zero: what was pruned, and units that are zero to the last bit because nothing makes them.
 pub(super) struct ZeroSum {
     random: ChaCha8Rng,
     /// Where the slices come from, if the axis is the first.
     slices: Option<Slices>,
-    /// Units that have several copies.
+    /// Where the copies of units are that have two: most of those that have several. Their draws come first.
+    pairs: Vec<[u32; 2]>,
+    /// The copies of units that have more.
     groups: Vec<Group>,
-    /// Where their copies are, one group after the other.
-    places: Vec<usize>,
+    /// What the draws of a pair are multiplied by.
+    scale: f64,
     /// The length of the axis, and the numbers in one slice of it.
     length: usize,
     inner: usize,
@@ -73,10 +75,12 @@ pub(super) struct ZeroSum {
     blocks: usize,
 }
 
-/// The copies of one unit.
+/// More than two copies of one unit.
 struct Group {
-    /// Which of all places are theirs.
-    copies: Range<usize>,
+    /// Where they are.
+    places: Vec<usize>,
+    /// Which of all draws is that of the first.
+    first: usize,
     /// What draws are multiplied by.
     scale: f64,
 }
@@ -97,24 +101,40 @@ impl ZeroSum {
         for (place, group) in noise.map.group.iter().enumerate() {
             places[*group as usize].push(place);
         }
-        places.retain(|group: &Vec<usize>| group.len() > 1);
-        let mut first = 0;
-        let groups = places.iter().map(|places| {
-            let (copies, r) = (first..first + places.len(), places.len() as f64);
-            first = copies.end;
-            // As strong as independent draws are when their mean is taken away.
-            let scale = noise.noise.std * rms * ((r - 1.0) / (2.0 * r)).sqrt();
-            Group { copies, scale }
+        let pairs: Vec<[u32; 2]> = places
+            .iter()
+            .filter_map(|places| <[usize; 2]>::try_from(&places[..]).ok())
+            .map(|pair| pair.map(|place| place as u32))
+            .collect();
+        // As strong as independent draws are when their mean is taken away.
+        let strength = |r: f64| noise.noise.std * rms * ((r - 1.0) / r).sqrt();
+        let mut first = pairs.len();
+        let groups = places.into_iter().filter(|places| places.len() > 2);
+        let groups = groups.map(|places| {
+            let group = Group {
+                first,
+                scale: strength(places.len() as f64) * 0.5_f64.sqrt(),
+                places,
+            };
+            first += group.places.len();
+            group
         });
         ZeroSum {
             groups: groups.collect(),
-            places: places.concat(),
+            pairs,
+            scale: strength(2.0),
             random: noise.random(name),
             slices: (axis == 0).then(|| Slices::new(axes)),
             length: sizes[axis],
             inner: sizes[axis + 1..].iter().product(),
             blocks: sizes.get(1..axis).map_or(1, |outer| outer.iter().product()),
         }
+    }
+
+    /// Slices of the axis for which there are draws.
+    fn draws(&self) -> usize {
+        let last = self.groups.last();
+        last.map_or(self.pairs.len(), |last| last.first + last.places.len())
     }
 
     /// Adds it to some rows (slices along the first axis) that were taken from `old`.
@@ -125,7 +145,7 @@ impl ZeroSum {
         }
         let blocks = rows.start * self.blocks..rows.end * self.blocks;
         let width = (self.length * self.inner).max(1);
-        let mut drawn = vec![0.0; self.places.len() * self.inner];
+        let mut drawn = vec![0.0; self.draws() * self.inner];
         for (block, to) in blocks.zip(to.chunks_exact_mut(width)) {
             draw(&mut random, block * drawn.len(), &mut drawn);
             self.add_to_block(&drawn, to);
@@ -134,28 +154,28 @@ impl ZeroSum {
 
     /// To the axis as a whole.
     fn add_to_block<T: Real>(&self, drawn: &[f64], to: &mut [T]) {
+        let inner = self.inner;
+        let pairs = self.pairs.iter().zip(drawn.chunks_exact(inner.max(1)));
+        for (pair, drawn) in pairs {
+            let [first, second] = pair.map(|place| place as usize * inner);
+            for (at, drawn) in drawn.iter().enumerate() {
+                let (a, b) = (to[first + at], to[second + at]);
+                if a != T::zero() || b != T::zero() {
+                    let noise = T::from_f64(self.scale * drawn);
+                    to[first + at] = a + noise;
+                    to[second + at] = b - noise;
+                }
+            }
+        }
         for group in &self.groups {
-            let places = &self.places[group.copies.clone()];
-            let drawn = &drawn[group.copies.start * self.inner..][..places.len() * self.inner];
-            for at in 0..self.inner {
-                let place = |copy: usize| places[copy] * self.inner + at;
-                if let [first, second] = [0, 1].map(place)
-                    && places.len() == 2
-                {
-                    // What most groups are; the same numbers as below.
-                    if to[first] != T::zero() || to[second] != T::zero() {
-                        let noise = group.scale * (drawn[at] - drawn[self.inner + at]);
-                        to[first] += T::from_f64(noise);
-                        to[second] -= T::from_f64(noise);
-                    }
+            let drawn = &drawn[group.first * inner..][..group.places.len() * inner];
+            for at in 0..inner {
+                let place = |copy: usize| group.places[copy] * inner + at;
+                if (0..group.places.len()).all(|copy| to[place(copy)] == T::zero()) {
                     continue;
                 }
-                if (0..places.len()).all(|copy| to[place(copy)] == T::zero()) {
-                    continue;
-                }
-                for copy in 0..places.len() {
-                    let next = group.next(copy);
-                    let noise = drawn[copy * self.inner + at] - drawn[next * self.inner + at];
+                for copy in 0..group.places.len() {
+                    let noise = drawn[copy * inner + at] - drawn[group.next(copy) * inner + at];
                     to[place(copy)] += T::from_f64(group.scale * noise);
                 }
             }
@@ -172,24 +192,36 @@ impl ZeroSum {
         rows: Range<usize>,
         to: &mut [T],
     ) {
-        let mut own = vec![0.0; self.inner];
-        let mut next = vec![0.0; self.inner];
-        for group in &self.groups {
-            let places = &self.places[group.copies.clone()];
-            for (copy, place) in places.iter().enumerate() {
-                if !rows.contains(place) {
-                    continue;
+        let inner = self.inner;
+        let mut add = |place: usize, noise: &[f64]| {
+            let from = slices.old(old, place);
+            let to = &mut to[(place - rows.start) * inner..][..inner];
+            for ((x, at), noise) in to.iter_mut().zip(&slices.inner).zip(noise) {
+                if from[*at as usize].value::<f64>() != 0.0 {
+                    *x += T::from_f64(*noise);
                 }
-                let first = group.copies.start;
-                draw(random, (first + copy) * self.inner, &mut own);
-                draw(random, (first + group.next(copy)) * self.inner, &mut next);
-                let from = slices.old(old, *place);
-                let to = &mut to[(place - rows.start) * self.inner..][..self.inner];
-                let draws = own.iter().zip(&next);
-                for ((x, at), (own, next)) in to.iter_mut().zip(&slices.inner).zip(draws) {
-                    if from[*at as usize].value::<f64>() != 0.0 {
-                        *x += T::from_f64(group.scale * (own - next));
-                    }
+            }
+        };
+        let mut own = vec![0.0; inner];
+        let mut next = vec![0.0; inner];
+        for (index, pair) in self.pairs.iter().enumerate() {
+            for (place, scale) in pair.iter().zip([self.scale, -self.scale]) {
+                let place = *place as usize;
+                if rows.contains(&place) {
+                    draw(random, index * inner, &mut own);
+                    own.iter_mut().for_each(|own| *own *= scale);
+                    add(place, &own);
+                }
+            }
+        }
+        for group in &self.groups {
+            for (copy, place) in group.places.iter().enumerate() {
+                if rows.contains(place) {
+                    draw(random, (group.first + copy) * inner, &mut own);
+                    draw(random, (group.first + group.next(copy)) * inner, &mut next);
+                    let both = own.iter_mut().zip(&next);
+                    both.for_each(|(own, next)| *own = group.scale * (*own - next));
+                    add(*place, &own);
                 }
             }
         }
@@ -198,7 +230,7 @@ impl ZeroSum {
 
 impl Group {
     fn next(&self, copy: usize) -> usize {
-        (copy + 1) % self.copies.len()
+        (copy + 1) % self.places.len()
     }
 }
 
@@ -245,10 +277,7 @@ fn draw(random: &mut ChaCha8Rng, from: usize, to: &mut [f64]) {
     for to in to.chunks_mut(words.len()) {
         let words = &mut words[..to.len()];
         random.fill_bytes(words.as_flattened_mut());
-        for (x, word) in to.iter_mut().zip(words) {
-            let word = f64::from(u32::from_le_bytes(*word));
-            *x = HALF_WIDTH * (word / f64::from(1u32 << 31) - 1.0);
-        }
+        uniform(words, HALF_WIDTH, to);
     }
 }
 
