@@ -325,8 +325,10 @@ impl<T: Real> WithSimd for Weight<'_, T> {
 impl<T: Real> Weight<'_, T> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(&mut self, simd: S, panel: Range<usize>) {
-        // Taps share a pointer, so that with one vector there may be registers for twice as many.
-        if V == 1 && S::REGISTER_COUNT >= 32 && self.run_len >= 16 {
+        // Taps share a pointer, so that with one vector there may be registers for twice as many. The last
+        // tile does some taps again: not where smaller tiles do fewer.
+        let fits = self.run_len >= 16 && self.run_len.div_ceil(8) == 2 * self.run_len.div_ceil(16);
+        if V == 1 && S::REGISTER_COUNT >= 32 && fits {
             self.tiles::<S, 16, V>(simd, panel);
         } else {
             with_height!(S, P => self.tiles::<S, P, V>(simd, panel));

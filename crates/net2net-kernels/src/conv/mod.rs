@@ -2,7 +2,7 @@
 //!
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
-//! | 3×3 at stride 1 without groups in `f32`, channels and images enough (`winograd`) | products of transformed tiles | — | likewise |
+//! | 3×3 at stride 1 without groups in `f32`, whole vectors of channels, and of images enough (`winograd`) | products of transformed tiles | — | likewise |
 //! | others without groups (`direct`) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
 //! | depthwise, whole vectors of channels (`channelwise`) | likewise, channel by channel | taps | likewise |
 //! | other depthwise (`depthwise`) | taps, vectorised over channels | the same | the same |

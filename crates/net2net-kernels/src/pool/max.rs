@@ -58,7 +58,8 @@ pub fn max_forward<T: Real>(
 /// The gradient of [`max_forward`]: each window's `dy` goes to its winner.
 ///
 /// # Panics
-/// If a slice has not the length that `s` says, or `index` is not one of [`max_forward`]'s.
+/// If a slice has not the length that `s` says. With an index that is not one of [`max_forward`]'s, `dx` means
+/// nothing, or this panics.
 pub fn max_backward<T: Real>(
     cx: &mut Context<T>,
     s: &PoolShape,
@@ -70,7 +71,12 @@ pub fn max_backward<T: Real>(
     s.check(dx, dy);
     assert_eq!(index.len(), dy.len());
     let disjoint = (0..2).all(|axis| s.stride[axis] >= s.kernel[axis]);
-    if (disjoint || s.c < ASKING_CHANNELS_MIN) && s.dilation == [1; 2] {
+    // With one window for each input both ways give the same bits, so that this may depend on the threads.
+    let sends = match disjoint {
+        true => s.batch >= cx.threads(),
+        false => s.c < ASKING_CHANNELS_MIN,
+    };
+    if sends && s.dilation == [1; 2] {
         send(cx, s, index, dy, dx, accumulate);
     } else {
         ask(cx, s, index, dy, dx, accumulate);

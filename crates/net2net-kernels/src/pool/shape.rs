@@ -103,7 +103,7 @@ impl PoolShape {
                 batch: n(1..=3),
                 in_h: n(5..=9),
                 in_w: n(5..=9),
-                c: [1, 3, 8, 43][n(0..=3)],
+                c: [1, 3, 8, 43, 83][n(0..=4)],
                 out_h: 0,
                 out_w: 0,
                 kernel,

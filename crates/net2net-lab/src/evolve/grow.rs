@@ -217,13 +217,16 @@ fn chosen(
     };
     let gain = (plain - loss) / plain;
     let proposal = &proposals[at - 1];
+    let asked = match 100.0 * settings.least_gain {
+        least if least >= 0.0 => format!("lower by {least:.1} % is asked for"),
+        least => format!("higher by up to {:.1} % is allowed", -least),
+    };
     let compared = format!(
-        "after a probe, `{}` has a validation loss of {loss:.4} and plain continuation one of {plain:.4}, so that it is {} by {:.1} %, and \
-         lower by {:.1} % is asked for",
+        "after a probe, `{}` has a validation loss of {loss:.4} and plain continuation one of {plain:.4}, so that it is {} by {:.1} %; \
+         {asked}",
         proposal.name,
         if gain < 0.0 { "higher" } else { "lower" },
         100.0 * gain.abs(),
-        100.0 * settings.least_gain
     );
     if gain < settings.least_gain {
         work.watcher

@@ -35,7 +35,8 @@ const BOTH_CHANNELS_MIN: usize = 48;
 /// The most: with more, filters are read from far for every few tiles.
 const CHANNELS_MAX: usize = 256;
 
-/// Whether a convolution is one for this module. Threads share whole images, so there must be enough.
+/// Whether a convolution is one for this module. Threads share whole images, so there must be enough. Channels that do
+/// not fill their vectors (what follows would do with them) cost more here than in the direct convolution.
 pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
     let channels = CHANNELS_MIN..=CHANNELS_MAX;
     let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));

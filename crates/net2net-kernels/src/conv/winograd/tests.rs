@@ -89,6 +89,7 @@ fn it_is_for_f32_with_channels_and_images_enough() {
         square(8, 6, 12, 48, 3),
         square(8, 6, 48, 12, 3),
         square(8, 6, 16, 24, 3),
+        square(8, 6, 33, 33, 3),
         square(8, 6, 16, 32, 1),
         square(8, 5, 16, 32, 3),
         ConvShape {
