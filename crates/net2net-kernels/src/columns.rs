@@ -8,6 +8,15 @@ use crate::{Context, Real};
 /// of `f32` small, and to leave the rows in the nearest cache for a second look.
 pub(crate) const STRIP_ROWS: usize = 64;
 
+/// How much of each matrix is worked on block by block of columns. Blocks skip from row to row, so rows should
+/// be few enough to stay in the nearest cache, and to be fetched ahead as if they were read in order.
+const WALK_ELEMENTS: usize = 4 * 1024;
+
+/// How many rows of `wide` columns are worked on at once.
+pub(crate) fn walk_rows(wide: usize) -> usize {
+    (WALK_ELEMENTS / wide.max(1)).clamp(4, STRIP_ROWS)
+}
+
 /// `sums = Σ x` over the `rows` rows of `x`, for each of `c` columns: the gradient of a bias.
 ///
 /// # Panics
@@ -53,6 +62,7 @@ pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize
     let joined = joined_rows(c, matrices[0].len());
     let many = per_column.map(|p| p.repeat(joined));
     let mut many_sums: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; c * joined]);
+    let mut strip_sums: [Vec<T>; N] = std::array::from_fn(|_| vec![T::zero(); c * joined]);
     let len = matrices[0].len();
     let whole = len / (c * joined) * (c * joined);
     vectorized(
@@ -66,25 +76,34 @@ pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize
                 } else {
                     (c, len)
                 };
-                let end = strip_end.min(at + STRIP_ROWS / (wide / c) * wide);
-                let strip = matrices.map(
-                    #[inline(always)]
-                    |m| &m[at..end],
-                );
+                let end = strip_end.min(at + STRIP_ROWS * wide);
                 let per_column = many.each_ref().map(
                     #[inline(always)]
                     |p| &p[..wide],
                 );
-                over_lanes(
-                    wide,
-                    &mut Strip {
-                        c: wide,
-                        strip,
-                        per_column,
-                        f: &f,
-                        sums: &mut many_sums,
-                    },
-                );
+                for from in (at..end).step_by(walk_rows(wide) * wide) {
+                    let to = end.min(from + walk_rows(wide) * wide);
+                    let strip = matrices.map(
+                        #[inline(always)]
+                        |m| &m[from..to],
+                    );
+                    over_lanes(
+                        wide,
+                        &mut Strip {
+                            c: wide,
+                            strip,
+                            per_column,
+                            f: &f,
+                            sums: &mut strip_sums,
+                        },
+                    );
+                }
+                for (sums, strip) in many_sums.iter_mut().zip(&mut strip_sums) {
+                    for (sum, strip) in sums.iter_mut().zip(&mut strip[..wide]) {
+                        *sum += strip.to_f64();
+                        *strip = T::zero();
+                    }
+                }
                 at = end;
             }
         },
@@ -119,7 +138,7 @@ struct Strip<'a, T, F, const K: usize, const P: usize, const N: usize> {
     strip: [&'a [T]; K],
     per_column: [&'a [T]; P],
     f: &'a F,
-    sums: &'a mut [Vec<f64>; N],
+    sums: &'a mut [Vec<T>; N],
 }
 
 impl<T, F, const K: usize, const P: usize, const N: usize> LaneKernel for Strip<'_, T, F, K, P, N>
@@ -131,6 +150,9 @@ where
     fn run<const L: usize>(&mut self, channel: usize) {
         let params: [[T; L]; P] = load_each(&self.per_column, channel);
         let mut sums = [[T::zero(); L]; N];
+        for n in 0..N {
+            sums[n].copy_from_slice(&self.sums[n][channel..channel + L]);
+        }
         let mut at = channel;
         while at < self.strip[0].len() {
             let rows: [[T; L]; K] = load_each(&self.strip, at);
@@ -142,10 +164,8 @@ where
             }
             at += self.c;
         }
-        for (total, sums) in self.sums.iter_mut().zip(sums) {
-            for (total, sum) in total[channel..channel + L].iter_mut().zip(sums) {
-                *total += sum.to_f64();
-            }
+        for n in 0..N {
+            self.sums[n][channel..channel + L].copy_from_slice(&sums[n]);
         }
     }
 }

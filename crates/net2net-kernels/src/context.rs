@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::Range;
 
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::ThreadPoolBuildError;
 
 use crate::Real;
 use crate::elementwise;
+use crate::helpers::Helpers;
 use crate::rows::{Out, Rows};
 
 /// Elements of work below which a second thread costs more than it brings (waking one takes
@@ -19,7 +20,7 @@ const ELEMENTS_PER_THREAD_MIN: usize = 16 * 1024;
 /// returning memory to the allocator each step was measured to cost half the speed.
 pub struct Context<T> {
     /// The helpers; the calling thread does its share too, so there is one fewer than `threads`.
-    pool: Option<ThreadPool>,
+    helpers: Option<Helpers>,
     scratch: Vec<Vec<T>>,
     filter: Vec<T>,
     panels: Vec<T>,
@@ -30,17 +31,12 @@ impl<T: Real> Context<T> {
     /// thread nothing is started.
     pub fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let pool = match threads {
+        let helpers = match threads {
             1 => None,
-            _ => Some(
-                ThreadPoolBuilder::new()
-                    .num_threads(threads - 1)
-                    .thread_name(|i| format!("kernel-{i}"))
-                    .build()?,
-            ),
+            _ => Some(Helpers::new(threads - 1)?),
         };
         Ok(Self {
-            pool,
+            helpers,
             scratch: vec![Vec::new(); threads],
             filter: Vec::new(),
             panels: Vec::new(),
@@ -72,12 +68,12 @@ impl<T: Real> Context<T> {
     {
         let useful = rows.saturating_mul(elements_per_row) / ELEMENTS_PER_THREAD_MIN;
         let parts = self.threads().min(useful).min(rows).max(1);
-        let Some(pool) = self.pool.as_ref().filter(|_| parts > 1) else {
+        let Some(helpers) = self.helpers.as_ref().filter(|_| parts > 1) else {
             return vec![work(0..rows, data, &mut self.scratch[0])];
         };
         let mut results: Vec<Option<R>> = (0..parts).map(|_| None).collect();
         let work = &work;
-        pool.in_place_scope(|scope| {
+        helpers.scope(|helpers| {
             let mut rest = data;
             let slots = results.iter_mut().zip(&mut self.scratch).enumerate();
             for (part, (result, scratch)) in slots {
@@ -87,7 +83,7 @@ impl<T: Real> Context<T> {
                 if part + 1 == parts {
                     *result = Some(work(range, mine, scratch));
                 } else {
-                    scope.spawn(move |_| *result = Some(work(range, mine, scratch)));
+                    helpers.spawn(move || *result = Some(work(range, mine, scratch)));
                 }
             }
         });

@@ -35,6 +35,7 @@ pub mod conv;
 pub mod dropout;
 pub mod elementwise;
 pub mod gather;
+mod helpers;
 pub mod loss;
 pub mod lp;
 pub mod lrn;

@@ -3,6 +3,7 @@
 use gemm_common::Parallelism;
 
 use crate::context::grown;
+use crate::elementwise;
 use crate::rows::Out;
 use crate::{Context, Real};
 
@@ -129,7 +130,7 @@ impl<'a, T: Real> Matrix<'a, T> {
 
 /// `C = A·B`, or `C += A·B`, on all threads; `c` is `a.rows × b.cols`, row-major.
 ///
-/// Threads share the rows of `C`, or its columns where it has few rows.
+/// Threads share the rows of `C`, or its columns where `B` is much larger than `A` and `C`.
 ///
 /// # Panics
 /// If the shapes do not fit each other.
@@ -142,24 +143,32 @@ pub fn matmul<T: Real>(
 ) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(c.len(), m * n);
-    if m >= 16 * cx.threads() || m >= n {
+    // Each thread arranges the whole of one factor for itself, so that should be the smaller one.
+    // Columns of C are not a slice, and have to be copied.
+    if m >= n || k * (n - m) < 4 * m * n {
         cx.for_rows(m, n * k / 8 + n, Out(c, n), |range, Out(c, _), _| {
             multiply(a.rows(range.start, range.len()), b, c, n, accumulate);
         });
         return;
     }
-    // Columns of C are not a slice: each thread leaves its own, transposed, in scratch memory.
     let ranges = cx.for_rows(n, m * k / 8 + m, (), |range, (), scratch| {
         let part = grown(scratch, range.len() * m);
-        multiply(b.t().rows(range.start, range.len()), a.t(), part, m, false);
+        let b = b.t().rows(range.start, range.len()).t();
+        multiply(a, b, part, range.len(), false);
         range
     });
     for (range, part) in ranges.into_iter().zip(cx.scratch()) {
-        for (j, column) in range.zip(part.chunks_exact(m.max(1))) {
-            for (i, &x) in column.iter().enumerate() {
-                let c = &mut c[i * n + j];
-                *c = if accumulate { *c + x } else { x };
-            }
+        let rows = c
+            .chunks_exact_mut(n)
+            .zip(part.chunks_exact(range.len().max(1)));
+        for (c, part) in rows {
+            elementwise::write(
+                accumulate,
+                part,
+                &mut c[range.clone()],
+                #[inline(always)]
+                |x| x,
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::Real;
 use crate::columns::{STRIP_ROWS, strip_sums};
 
-/// How much is read at a time to be looked at twice: 32 KiB of `f32`, the size of an L1 cache.
+/// How much is read between looks at the mean.
 const LOOK_ELEMENTS: usize = 8 * 1024;
 
 /// Mean and sum of squared deviations of each column of some rows.
@@ -22,19 +22,22 @@ impl Moments {
         };
         let mut center = vec![T::zero(); c];
         let strips = (LOOK_ELEMENTS / (STRIP_ROWS * c.max(1))).max(1);
-        for strip in x.chunks((strips * STRIP_ROWS * c).max(1)) {
+        for (look, strip) in x.chunks((strips * STRIP_ROWS * c).max(1)).enumerate() {
             let count = (strip.len() / c) as f64;
-            let [sum] = strip_sums(
-                c,
-                [strip],
-                [],
-                #[inline(always)]
-                |[x]: [T; 1], []| [x],
-            );
-            for (center, sum) in center.iter_mut().zip(sum) {
-                *center = T::from_f64(sum / count);
+            if look == 0 {
+                let [sum] = strip_sums(
+                    c,
+                    [strip],
+                    [],
+                    #[inline(always)]
+                    |[x]: [T; 1], []| [x],
+                );
+                for (center, sum) in center.iter_mut().zip(sum) {
+                    *center = T::from_f64(sum / count);
+                }
             }
-            // The rounded centre is not quite the mean: the first sum says by how much.
+            // The first sum says how far the mean is from the centre. Later strips take the mean of the strip before
+            // for one: how far that is off is a part of the variance too, so nothing cancels that matters.
             let [off, squares] = strip_sums(
                 c,
                 [strip],
@@ -45,9 +48,12 @@ impl Moments {
                     [d, d * d]
                 },
             );
-            let mean = (0..c)
+            let mean: Vec<f64> = (0..c)
                 .map(|j| center[j].to_f64() + off[j] / count)
                 .collect();
+            for (center, mean) in center.iter_mut().zip(&mean) {
+                *center = T::from_f64(*mean);
+            }
             let squares = (0..c)
                 .map(|j| squares[j] - off[j] * off[j] / count)
                 .collect();
@@ -66,10 +72,11 @@ impl Moments {
             return;
         }
         let count = self.count + other.count;
+        let share = other.count / count;
         for j in 0..self.mean.len() {
             let delta = other.mean[j] - self.mean[j];
-            self.mean[j] += delta * other.count / count;
-            self.squares[j] += other.squares[j] + delta * delta * self.count * other.count / count;
+            self.mean[j] += delta * share;
+            self.squares[j] += other.squares[j] + delta * delta * self.count * share;
         }
         self.count = count;
     }

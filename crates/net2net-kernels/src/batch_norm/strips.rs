@@ -1,7 +1,7 @@
 //! The pass over elements: vectorised over channels, with each channel's parameters in registers.
 
 use crate::Real;
-use crate::columns::{STRIP_ROWS, joined_rows};
+use crate::columns::{joined_rows, walk_rows};
 use crate::lanes::{LaneKernel, lane_of, load_each, over_lanes, vectorized};
 
 /// `out = f(elements, parameters of the channel, out)` over rows of `K` matrices of equal shape.
@@ -31,7 +31,7 @@ pub(super) fn for_strips<T: Real, const K: usize, const P: usize>(
                 } else {
                     (c, len)
                 };
-                let end = strip_end.min(at + STRIP_ROWS / (wide / c) * wide);
+                let end = strip_end.min(at + walk_rows(wide) * wide);
                 let strip = matrices.map(
                     #[inline(always)]
                     |m| &m[at..end],

@@ -1,27 +1,22 @@
 //! Depthwise convolution by tiles in registers, for channels that come in whole vectors.
 
-use std::marker::PhantomData;
-
 use pulp::{Arch, Simd, WithSimd};
 
-use super::direct::{Lanes, pack, panels, width};
+use super::direct::{lanes_and_registers, pack, panels, width};
 use super::tiles::{self, with_height};
 use super::window::Windows;
 use super::{ConvShape, Finish};
-use crate::context::grown;
-use crate::rows::{In, Out};
 use crate::vectors::lanes;
 use crate::{Context, Real};
 
 /// Elements of inputs and outputs in a block, which should stay in the nearest cache.
-const BLOCK_ELEMENTS: usize = 8 * 1024;
+const BLOCK_ELEMENTS: usize = 32 * 1024;
 /// Taps whose sums are in registers at once: a window of 3×3.
 const TAPS: usize = 9;
 
 /// Whether a convolution is one for this module.
 pub(super) fn suits<T: Real>(s: &ConvShape) -> bool {
-    let lanes = Arch::new().dispatch(Lanes(PhantomData::<T>));
-    s.is_depthwise() && s.in_c.is_multiple_of(lanes) && s.out_h * s.out_w > 0
+    s.is_depthwise() && s.in_c.is_multiple_of(lanes_and_registers::<T>().0) && s.out_h * s.out_w > 0
 }
 
 fn windows(s: &ConvShape) -> Windows {
@@ -46,29 +41,21 @@ pub(super) fn forward<T: Real>(
     let windows = windows(s);
     let taps = windows.corners();
     let mut panels = cx.take_panels();
-    pack(w, s.out_c, taps.len(), &finish, &mut panels);
-    let row_len = s.out_w * s.out_c;
-    cx.for_rows(
-        s.batch * s.out_h,
-        work_per_row(s),
-        Out(y, row_len),
-        |rows, Out(y, _), scratch| {
-            let buffer = grown(scratch, windows.buffer_len());
-            for block in windows.blocks(rows.clone()) {
-                let y = &mut y[(block.start - rows.start) * row_len..][..block.len() * row_len];
-                Arch::new().dispatch(Forward {
-                    x: windows.load(x, block.clone(), buffer),
-                    places: windows.places(block.len() * s.out_w),
-                    taps: &taps,
-                    panels: &panels,
-                    c: s.out_c,
-                    y,
-                    accumulate,
-                    rectified: finish.rectified,
-                });
-            }
-        },
-    );
+    let filters = w.chunks_exact(s.out_c);
+    pack(filters, s.out_c, &finish, &mut panels);
+    let work = work_per_row(s);
+    windows.outputs(cx, work, x, None, y, |x, places, y| {
+        Arch::new().dispatch(Forward {
+            x,
+            places,
+            taps: &taps,
+            panels: &panels,
+            c: s.out_c,
+            y,
+            accumulate,
+            rectified: finish.rectified,
+        });
+    });
     cx.put_panels(panels);
 }
 
@@ -81,30 +68,17 @@ pub(super) fn backward_weight<T: Real>(
 ) -> usize {
     let windows = windows(s);
     let taps = windows.corners();
-    let (row_len, filter_len) = (s.out_w * s.out_c, s.filter_len());
-    let parts = cx.for_rows(
-        s.batch * s.out_h,
-        work_per_row(s),
-        In(dy, row_len),
-        |rows, In(dy, _), scratch| {
-            // The partial gradient comes first in the scratch memory, where `sum_scratch` finds it.
-            let scratch = grown(scratch, filter_len + windows.buffer_len());
-            let (partial, buffer) = scratch.split_at_mut(filter_len);
-            partial.fill(T::zero());
-            for block in windows.blocks(rows.clone()) {
-                let dy = &dy[(block.start - rows.start) * row_len..][..block.len() * row_len];
-                Arch::new().dispatch(Weight {
-                    x: windows.load(x, block.clone(), buffer),
-                    places: windows.places(block.len() * s.out_w),
-                    taps: &taps,
-                    dy,
-                    c: s.out_c,
-                    partial,
-                });
-            }
-        },
-    );
-    parts.len()
+    let work = work_per_row(s);
+    windows.filter_gradients(cx, work, x, dy, 0, |x, places, dy, _, partial| {
+        Arch::new().dispatch(Weight {
+            x,
+            places,
+            taps: &taps,
+            dy,
+            c: s.out_c,
+            partial,
+        });
+    })
 }
 
 /// The outputs of one block.

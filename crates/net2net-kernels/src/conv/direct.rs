@@ -9,7 +9,6 @@ use super::tiles::{self, WIDTH_MAX, with_height};
 use super::window::Windows;
 use super::{ConvShape, Finish};
 use crate::context::grown;
-use crate::rows::{In, Out};
 use crate::vectors::lanes;
 use crate::{Context, Real};
 
@@ -20,12 +19,18 @@ const WEIGHT_BLOCK_ELEMENTS: usize = 16 * 1024;
 /// The fewest pixels of a block: enough to pay for the filters that each block reads.
 const BLOCK_PIXELS_MIN: usize = 48;
 /// Elements of a panel of filters that is read again for each tile.
-const PANEL_ELEMENTS: usize = 48 * 1024;
+pub(super) const PANEL_ELEMENTS: usize = 48 * 1024;
+
+/// With so many channels on both sides, a convolution that is a matrix product is left to one:
+/// products have tiles of their own for each processor, and arrange both factors for the caches.
+const PRODUCT_CHANNELS_MIN: usize = 64;
 
 /// Whether a convolution is one for this module: no groups, and neither so few channels nor so
 /// few pixels that most of a tile would be empty.
 pub(super) fn suits(s: &ConvShape) -> bool {
+    let product = s.is_pointwise() && s.in_c.min(s.out_c) >= PRODUCT_CHANNELS_MIN;
     s.groups == 1
+        && !product
         && s.out_c >= 4
         && s.batch * s.out_h * s.out_w >= 8
         && s.kernel[0] * s.kernel[1] * s.in_c > 0
@@ -41,8 +46,18 @@ fn pixels_of_block(s: &ConvShape, elements: usize) -> usize {
     (elements / (s.in_c * s.stride[0] * s.stride[1] + s.out_c)).max(BLOCK_PIXELS_MIN)
 }
 
+/// The windows of a forward pass.
+pub(super) fn windows(s: &ConvShape) -> Windows {
+    Windows::new(s, pixels_of_block(s, BLOCK_ELEMENTS))
+}
+
+/// The windows of a weight gradient, in blocks of about so many elements.
+pub(super) fn weight_windows(s: &ConvShape, elements: usize) -> Windows {
+    Windows::new(s, pixels_of_block(s, elements))
+}
+
 /// Roughly how many elements of memory traffic the products of one output row are worth.
-fn work_per_row(s: &ConvShape) -> usize {
+pub(super) fn work_per_row(s: &ConvShape) -> usize {
     s.out_w * (s.kernel[0] * s.kernel[1] * s.in_c * s.out_c / 16 + s.out_c)
 }
 
@@ -56,40 +71,23 @@ pub(super) fn forward<T: Real>(
     y: &mut [T],
     accumulate: bool,
 ) {
-    assert!(
-        finish
-            .residual
-            .is_none_or(|residual| residual.len() == y.len())
-    );
-    let windows = Windows::new(s, pixels_of_block(s, BLOCK_ELEMENTS));
+    let windows = windows(s);
     let taps = windows.taps();
     let mut panels = cx.take_panels();
-    pack(w, s.out_c, taps.len(), &finish, &mut panels);
-    let row_len = s.out_w * s.out_c;
-    cx.for_rows(
-        s.batch * s.out_h,
-        work_per_row(s),
-        Out(y, row_len),
-        |rows, Out(y, _), scratch| {
-            let buffer = grown(scratch, windows.buffer_len());
-            for block in windows.blocks(rows.clone()) {
-                let y = &mut y[(block.start - rows.start) * row_len..][..block.len() * row_len];
-                if let Some(residual) = finish.residual {
-                    y.copy_from_slice(&residual[block.start * row_len..][..y.len()]);
-                }
-                Arch::new().dispatch(Forward {
-                    x: windows.load(x, block.clone(), buffer),
-                    places: windows.places(block.len() * s.out_w),
-                    taps: &taps,
-                    panels: &panels,
-                    out_c: s.out_c,
-                    y,
-                    accumulate: accumulate || finish.residual.is_some(),
-                    rectified: finish.rectified,
-                });
-            }
-        },
-    );
+    pack(w.chunks_exact(s.out_c), s.out_c, &finish, &mut panels);
+    let work = work_per_row(s);
+    windows.outputs(cx, work, x, finish.residual, y, |x, places, y| {
+        Arch::new().dispatch(Forward {
+            x,
+            places,
+            taps: &taps,
+            panels: &panels,
+            out_c: s.out_c,
+            y,
+            accumulate: accumulate || finish.residual.is_some(),
+            rectified: finish.rectified,
+        });
+    });
     cx.put_panels(panels);
 }
 
@@ -100,36 +98,21 @@ pub(super) fn backward_weight<T: Real>(
     x: &[T],
     dy: &[T],
 ) -> usize {
-    let windows = Windows::new(s, pixels_of_block(s, WEIGHT_BLOCK_ELEMENTS));
+    let windows = weight_windows(s, WEIGHT_BLOCK_ELEMENTS);
     let (runs, run_len) = windows.runs();
-    let (row_len, filter_len) = (s.out_w * s.out_c, s.filter_len());
-    let parts = cx.for_rows(
-        s.batch * s.out_h,
-        work_per_row(s),
-        In(dy, row_len),
-        |rows, In(dy, _), scratch| {
-            // The partial gradient comes first in the scratch memory, where `sum_scratch` finds it.
-            let (images, pixels) = (windows.buffer_len(), windows.largest_block());
-            let scratch = grown(scratch, filter_len + images + pixels * WIDTH_MAX);
-            let (partial, scratch) = scratch.split_at_mut(filter_len);
-            let (buffer, panel) = scratch.split_at_mut(images);
-            partial.fill(T::zero());
-            for block in windows.blocks(rows.clone()) {
-                let dy = &dy[(block.start - rows.start) * row_len..][..block.len() * row_len];
-                Arch::new().dispatch(Weight {
-                    x: windows.load(x, block.clone(), buffer),
-                    places: windows.places(block.len() * s.out_w),
-                    runs: &runs,
-                    run_len,
-                    dy,
-                    out_c: s.out_c,
-                    panel,
-                    partial,
-                });
-            }
-        },
-    );
-    parts.len()
+    let (work, room) = (work_per_row(s), windows.largest_block() * WIDTH_MAX);
+    windows.filter_gradients(cx, work, x, dy, room, |x, places, dy, panel, partial| {
+        Arch::new().dispatch(Weight {
+            x,
+            places,
+            runs: &runs,
+            run_len,
+            dy,
+            out_c: s.out_c,
+            panel,
+            partial,
+        });
+    })
 }
 
 /// Output channels in panels of two vectors; the last one has one vector if that is enough.
@@ -150,14 +133,14 @@ pub(super) fn width(panel: &Range<usize>, lanes: usize) -> usize {
 
 /// Stores filters panel by panel, each with the channels of a tap side by side, and zeros where
 /// there are fewer than a panel is wide. The shift, with which sums start, lies before each panel.
-pub(super) fn pack<T: Real>(
-    w: &[T],
+pub(super) fn pack<'w, T: Real>(
+    filters: impl ExactSizeIterator<Item = &'w [T]> + Clone,
     out_c: usize,
-    taps: usize,
     finish: &Finish<'_, T>,
     packed: &mut Vec<T>,
 ) {
-    let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
+    let taps = filters.len();
+    let (lanes, _) = lanes_and_registers::<T>();
     let all = panels(out_c, lanes)
         .map(|panel| width(&panel, lanes))
         .sum::<usize>();
@@ -170,12 +153,12 @@ pub(super) fn pack<T: Real>(
             filters.copy_from_slice(&from[panel.clone()]);
             zeros.fill(T::zero());
         };
-        let (first, filters) = mine.split_at_mut(width);
+        let (first, rows) = mine.split_at_mut(width);
         match finish.shift {
             Some(shift) => own(first, shift),
             None => first.fill(T::zero()),
         }
-        for (row, w) in filters.chunks_exact_mut(width).zip(w.chunks_exact(out_c)) {
+        for (row, w) in rows.chunks_exact_mut(width).zip(filters.clone()) {
             own(row, w);
             if let Some(scale) = finish.scale {
                 let scale = &scale[panel.clone()];
@@ -186,16 +169,20 @@ pub(super) fn pack<T: Real>(
     }
 }
 
-/// Asks how many numbers a vector holds.
-pub(super) struct Lanes<T>(pub(super) std::marker::PhantomData<T>);
+/// How many numbers a vector of this machine holds, and how many vectors its registers.
+pub(super) fn lanes_and_registers<T: Real>() -> (usize, usize) {
+    struct Ask<T>(std::marker::PhantomData<T>);
 
-impl<T: Real> WithSimd for Lanes<T> {
-    type Output = usize;
+    impl<T: Real> WithSimd for Ask<T> {
+        type Output = (usize, usize);
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        lanes::<T, S>()
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+            (lanes::<T, S>(), S::REGISTER_COUNT)
+        }
     }
+
+    Arch::new().dispatch(Ask(std::marker::PhantomData::<T>))
 }
 
 /// The outputs of one block.
@@ -286,6 +273,25 @@ impl<T: Real> Forward<'_, T> {
     }
 }
 
+/// Copies the channels of one panel of each pixel side by side, with zeros behind them up to `width`.
+pub(super) fn side_by_side<T: Real>(
+    pixels: &[T],
+    c: usize,
+    panel: &Range<usize>,
+    width: usize,
+    to: &mut [T],
+) {
+    if panel.len() == c && c == width {
+        to[..pixels.len()].copy_from_slice(pixels);
+        return;
+    }
+    for (row, pixel) in to.chunks_exact_mut(width).zip(pixels.chunks_exact(c)) {
+        let (channels, zeros) = row.split_at_mut(panel.len());
+        channels.copy_from_slice(&pixel[panel.clone()]);
+        zeros.fill(T::zero());
+    }
+}
+
 /// What one block adds to the gradient of the filter.
 struct Weight<'a, T> {
     x: &'a [T],
@@ -307,12 +313,7 @@ impl<T: Real> WithSimd for Weight<'_, T> {
         let lanes = lanes::<T, S>();
         for panel in panels(self.out_c, lanes) {
             let width = width(&panel, lanes);
-            let rows = self.panel.chunks_exact_mut(width);
-            for (row, dy) in rows.zip(self.dy.chunks_exact(self.out_c)) {
-                let (channels, zeros) = row.split_at_mut(panel.len());
-                channels.copy_from_slice(&dy[panel.clone()]);
-                zeros.fill(T::zero());
-            }
+            side_by_side(self.dy, self.out_c, &panel, width, self.panel);
             if width > lanes {
                 self.run::<S, 2>(simd, panel);
             } else {

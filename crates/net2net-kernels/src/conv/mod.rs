@@ -3,6 +3,8 @@
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
 //! | 3×3 at stride 1 without groups in `f32`, whole vectors of channels, and of images enough (`winograd`) | products of transformed tiles | — | likewise |
+//! | windows of three pixels across, one apart, without groups, where there are 32 registers (`across`) | rows of outputs in registers | — | rows of taps in registers |
+//! | many channels of single pixels (`dense`) | products | — | likewise |
 //! | others without groups (`direct`) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
 //! | depthwise, whole vectors of channels (`channelwise`) | likewise, channel by channel | taps | likewise |
 //! | other depthwise (`depthwise`) | taps, vectorised over channels | the same | the same |
@@ -10,6 +12,7 @@
 //!
 //! At stride 1 the data gradient is itself a convolution of `dy`, with the filter turned around.
 
+mod across;
 mod channelwise;
 mod columns;
 mod dense;
@@ -135,6 +138,9 @@ fn any_forward<T: Real>(
     if winograd::suits::<T>(s, cx.threads()) {
         return winograd::forward(cx, s, x, w, finish, y, accumulate);
     }
+    if across::suits::<T>(s) {
+        return across::forward(cx, s, x, w, finish, y, accumulate);
+    }
     if direct::suits(s) && !channelwise {
         return direct::forward(cx, s, x, w, finish, y, accumulate);
     }
@@ -216,6 +222,8 @@ pub fn backward_weight<T: Real>(
         channelwise::backward_weight(cx, s, x, dy)
     } else if s.is_depthwise() {
         depthwise::backward_weight(cx, s, x, dy)
+    } else if across::suits::<T>(s) {
+        across::backward_weight(cx, s, x, dy)
     } else if direct::suits_weight(s) {
         direct::backward_weight(cx, s, x, dy)
     } else {

@@ -315,6 +315,30 @@ fn tiles_that_are_full_and_tiles_that_are_not_agree_with_the_definition() {
 }
 
 #[test]
+fn windows_of_three_pixels_across_agree_with_the_definition() {
+    for (seed, (in_c, out_c)) in [(8, 16), (19, 40), (16, 7)].into_iter().enumerate() {
+        let seed = 400 + 10 * seed as u64;
+        check(seed, &square(2, 8, in_c, out_c, 3));
+        let tall = ConvShape {
+            kernel: [5, 3],
+            stride: [2, 1],
+            dilation: [2, 1],
+            pads: [3, 0, 1, 2],
+            ..square(2, 13, in_c, out_c, 3)
+        };
+        check(seed + 1, &tall.with_output());
+        // Rows in several blocks.
+        check(seed + 2, &square(1, 40, in_c, out_c, 3));
+    }
+}
+
+#[test]
+fn many_channels_of_single_pixels_agree_with_the_definition() {
+    check(500, &square(2, 5, 64, 80, 1));
+    check(501, &square(1, 30, 70, 64, 1));
+}
+
+#[test]
 fn depthwise_tiles_agree_with_the_definition() {
     for (seed, c) in [8, 16, 32, 48, 72].into_iter().enumerate() {
         let seed = 300 + 10 * seed as u64;

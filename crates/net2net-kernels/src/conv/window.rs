@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use super::ConvShape;
-use crate::Real;
+use crate::context::grown;
+use crate::rows::{In, Out};
+use crate::{Context, Real};
 
 /// The windows of one convolution without groups, block by block.
 pub(super) struct Windows {
@@ -90,6 +92,63 @@ impl Windows {
             .iter()
             .flat_map(|start| *start..start + len)
             .collect()
+    }
+
+    /// Has `work` write the outputs of each block, given its inputs and where each output pixel finds its window; on all
+    /// threads. `y` is the residual before, if there is one.
+    pub(super) fn outputs<T: Real>(
+        &self,
+        cx: &mut Context<T>,
+        work_per_row: usize,
+        x: &[T],
+        residual: Option<&[T]>,
+        y: &mut [T],
+        work: impl Fn(&[T], &[usize], &mut [T]) + Sync,
+    ) {
+        assert!(residual.is_none_or(|residual| residual.len() == y.len()));
+        let (rows, row_len) = (self.s.batch * self.s.out_h, self.s.out_w * self.s.out_c);
+        let out = Out(y, row_len);
+        cx.for_rows(rows, work_per_row, out, |rows, Out(y, _), scratch| {
+            let buffer = grown(scratch, self.buffer_len());
+            for block in self.blocks(rows.clone()) {
+                let y = &mut y[(block.start - rows.start) * row_len..][..block.len() * row_len];
+                if let Some(residual) = residual {
+                    y.copy_from_slice(&residual[block.start * row_len..][..y.len()]);
+                }
+                let places = self.places(block.len() * self.s.out_w);
+                work(self.load(x, block, buffer), places, y);
+            }
+        });
+    }
+
+    /// Has `work` add what each block adds to the gradient of the filter, given its inputs, where each output pixel
+    /// finds its window, the gradients of the outputs, and `room` numbers of scratch memory; on all threads. The partial gradients
+    /// are left in the scratch buffers; returns in how many.
+    pub(super) fn filter_gradients<T: Real>(
+        &self,
+        cx: &mut Context<T>,
+        work_per_row: usize,
+        x: &[T],
+        dy: &[T],
+        room: usize,
+        work: impl Fn(&[T], &[usize], &[T], &mut [T], &mut [T]) + Sync,
+    ) -> usize {
+        let (rows, row_len) = (self.s.batch * self.s.out_h, self.s.out_w * self.s.out_c);
+        let filter_len = self.s.filter_len();
+        let dy = In(dy, row_len);
+        let parts = cx.for_rows(rows, work_per_row, dy, |rows, In(dy, _), scratch| {
+            // The partial gradient comes first in the scratch memory, where `sum_scratch` finds it.
+            let scratch = grown(scratch, filter_len + self.buffer_len() + room);
+            let (partial, scratch) = scratch.split_at_mut(filter_len);
+            let (buffer, room) = scratch.split_at_mut(self.buffer_len());
+            partial.fill(T::zero());
+            for block in self.blocks(rows.clone()) {
+                let dy = &dy[(block.start - rows.start) * row_len..][..block.len() * row_len];
+                let places = self.places(block.len() * self.s.out_w);
+                work(self.load(x, block, buffer), places, dy, room, partial);
+            }
+        });
+        parts.len()
     }
 
     /// Cuts rows of output pixels into blocks.

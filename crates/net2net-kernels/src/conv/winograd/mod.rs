@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::direct::{Lanes, panels, width};
+use super::direct::{lanes_and_registers, panels, width};
 use super::tiles::{self, HEIGHT_MAX, WIDTH_MAX, with_height};
 use super::{ConvShape, Finish};
 use crate::context::grown;
@@ -39,7 +39,7 @@ const CHANNELS_MAX: usize = 256;
 /// not fill their vectors (what follows would do with them) cost more here than in the direct convolution.
 pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
     let channels = CHANNELS_MIN..=CHANNELS_MAX;
-    let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
+    let lanes = lanes_and_registers::<T>().0;
     let (pixels, tiles) = (s.out_h * s.out_w, s.out_h.div_ceil(2) * s.out_w.div_ceil(2));
     size_of::<T>() == size_of::<f32>()
         && s.groups == 1
@@ -226,7 +226,7 @@ struct Grid {
 
 impl Grid {
     fn new<T: Real>(s: &ConvShape) -> Self {
-        let lanes = Arch::new().dispatch(Lanes(std::marker::PhantomData::<T>));
+        let lanes = lanes_and_registers::<T>().0;
         let depth = s.in_c.next_multiple_of(lanes);
         // 24 is a multiple of both heights.
         let most = BLOCK_ELEMENTS / (SPOTS * (depth + 2 * lanes)) / 24 * 24;
