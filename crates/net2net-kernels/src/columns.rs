@@ -62,7 +62,7 @@ pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize
     let joined = joined_rows(c, matrices[0].len());
     let many = per_column.map(|p| p.repeat(joined));
     let mut many_sums: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; c * joined]);
-    let mut strip_sums: [Vec<T>; N] = std::array::from_fn(|_| vec![T::zero(); c * joined]);
+    let mut partial: [Vec<T>; N] = std::array::from_fn(|_| vec![T::zero(); c * joined]);
     let len = matrices[0].len();
     let whole = len / (c * joined) * (c * joined);
     vectorized(
@@ -94,14 +94,14 @@ pub(crate) fn strip_sums<T: Real, const K: usize, const P: usize, const N: usize
                             strip,
                             per_column,
                             f: &f,
-                            sums: &mut strip_sums,
+                            sums: &mut partial,
                         },
                     );
                 }
-                for (sums, strip) in many_sums.iter_mut().zip(&mut strip_sums) {
-                    for (sum, strip) in sums.iter_mut().zip(&mut strip[..wide]) {
-                        *sum += strip.to_f64();
-                        *strip = T::zero();
+                for (sums, partial) in many_sums.iter_mut().zip(&mut partial) {
+                    for (sum, partial) in sums.iter_mut().zip(&mut partial[..wide]) {
+                        *sum += partial.to_f64();
+                        *partial = T::zero();
                     }
                 }
                 at = end;

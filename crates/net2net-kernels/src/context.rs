@@ -10,8 +10,7 @@ use crate::elementwise;
 use crate::helpers::Helpers;
 use crate::rows::{Out, Rows};
 
-/// Elements of work below which a second thread costs more than it brings (waking one takes
-/// several microseconds).
+/// Elements of work below which a second thread costs more than it brings.
 const ELEMENTS_PER_THREAD_MIN: usize = 16 * 1024;
 
 /// Threads and scratch memory that kernels borrow; one per engine.
@@ -73,7 +72,7 @@ impl<T: Real> Context<T> {
         };
         let mut results: Vec<Option<R>> = (0..parts).map(|_| None).collect();
         let work = &work;
-        helpers.scope(|helpers| {
+        helpers.scope(parts - 1, |helpers| {
             let mut rest = data;
             let slots = results.iter_mut().zip(&mut self.scratch).enumerate();
             for (part, (result, scratch)) in slots {

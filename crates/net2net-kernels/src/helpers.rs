@@ -31,10 +31,10 @@ impl Helpers {
         })
     }
 
-    /// Runs `work` on the calling thread, and what it spawns on the helpers; returns when all of
-    /// it is done.
-    pub(crate) fn scope<'s>(&self, work: impl FnOnce(&Spawner<'_, 's>)) {
-        self.linger();
+    /// Runs `work` on the calling thread, and what it spawns on the helpers, `wanted` of them if it spawns so
+    /// often; returns when all of it is done.
+    pub(crate) fn scope<'s>(&self, wanted: usize, work: impl FnOnce(&Spawner<'_, 's>)) {
+        self.linger(wanted);
         let open = Arc::new(AtomicUsize::new(0));
         self.pool.in_place_scope(|scope| {
             work(&Spawner { scope, open: &open });
@@ -43,21 +43,25 @@ impl Helpers {
         });
     }
 
-    /// Keeps the helpers looking for work, those that do not already.
-    fn linger(&self) {
-        let mut all = self.lingering.iter();
-        if all.all(|one| one.load(Ordering::Relaxed)) {
-            return;
+    /// Has some helpers look for work, if fewer than `wanted` do.
+    fn linger(&self, wanted: usize) {
+        let all = self.lingering.iter();
+        let count = all.filter(|one| one.load(Ordering::Relaxed)).count();
+        for _ in count..wanted.min(self.lingering.len()) {
+            let lingering = self.lingering.clone();
+            self.pool.spawn(move || {
+                let Some(mine) = rayon::current_thread_index().map(|index| &lingering[index])
+                else {
+                    return;
+                };
+                // One that looks for work may be given this: it need not look twice.
+                if mine.swap(true, Ordering::Relaxed) {
+                    return;
+                }
+                while wait(|| rayon::yield_now() == Some(Yield::Executed)) {}
+                mine.store(false, Ordering::Relaxed);
+            });
         }
-        let lingering = self.lingering.clone();
-        self.pool.spawn_broadcast(move |context| {
-            let mine = &lingering[context.index()];
-            if mine.swap(true, Ordering::Relaxed) {
-                return;
-            }
-            while wait(|| rayon::yield_now() == Some(Yield::Executed)) {}
-            mine.store(false, Ordering::Relaxed);
-        });
     }
 }
 
@@ -89,6 +93,8 @@ fn wait(mut done: impl FnMut() -> bool) -> bool {
             }
             spin_loop();
         }
+        // Others may need the core.
+        std::thread::yield_now();
         if begin.elapsed() > LINGER {
             return false;
         }
@@ -105,7 +111,7 @@ mod tests {
         for pause in [0, 0, 5, 0] {
             std::thread::sleep(Duration::from_millis(pause));
             let mut numbers = [0; 3];
-            helpers.scope(|spawner| {
+            helpers.scope(3, |spawner| {
                 for (i, number) in (1..).zip(&mut numbers) {
                     spawner.spawn(move || *number = i);
                 }
@@ -118,9 +124,11 @@ mod tests {
     fn a_panic_of_a_helper_reaches_the_caller() {
         let helpers = Helpers::new(1).unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            helpers.scope(|spawner| spawner.spawn(|| std::panic::resume_unwind(Box::new(1))));
+            helpers.scope(1, |spawner| {
+                spawner.spawn(|| std::panic::resume_unwind(Box::new(1)))
+            });
         }));
         assert!(panicked.is_err());
-        helpers.scope(|spawner| spawner.spawn(|| ()));
+        helpers.scope(1, |spawner| spawner.spawn(|| ()));
     }
 }

@@ -128,6 +128,9 @@ impl<'a, T: Real> Matrix<'a, T> {
     }
 }
 
+/// Threads share columns in groups of so many: where they begin within a vector, products are slower.
+const COLUMNS: usize = 16;
+
 /// `C = A·B`, or `C += A·B`, on all threads; `c` is `a.rows × b.cols`, row-major.
 ///
 /// Threads share the rows of `C`, or its columns where `B` is much larger than `A` and `C`.
@@ -143,15 +146,19 @@ pub fn matmul<T: Real>(
 ) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(c.len(), m * n);
-    // Each thread arranges the whole of one factor for itself, so that should be the smaller one.
-    // Columns of C are not a slice, and have to be copied.
-    if m >= n || k * (n - m) < 4 * m * n {
+    // Each thread reads the whole of one factor, and mostly arranges it for itself, so that should be the smaller
+    // one. Columns of C are not a slice, and have to be copied.
+    let threads = cx.threads();
+    if threads == 1 || m >= n || (m >= 16 * threads && k * (n - m) < 4 * m * n) {
         cx.for_rows(m, n * k / 8 + n, Out(c, n), |range, Out(c, _), _| {
             multiply(a.rows(range.start, range.len()), b, c, n, accumulate);
         });
         return;
     }
-    let ranges = cx.for_rows(n, m * k / 8 + m, (), |range, (), scratch| {
+    let units = n.div_ceil(COLUMNS);
+    let work = COLUMNS * (m * k / 8 + m);
+    let ranges = cx.for_rows(units, work, (), |units, (), scratch| {
+        let range = units.start * COLUMNS..n.min(units.end * COLUMNS);
         let part = grown(scratch, range.len() * m);
         let b = b.t().rows(range.start, range.len()).t();
         multiply(a, b, part, range.len(), false);

@@ -5,8 +5,8 @@
 //! what slows one down slows the others down as well, and the ratio of a round is worth more than
 //! any time by itself.
 //!
-//! That has a limit. PyTorch's threads wait for each other by spinning, so on a machine that is
-//! really busy its steps take several times as long, and ours, whose threads sleep, do not. What
+//! That has a limit. Threads wait for each other by spinning, PyTorch's for longer than ours, so on a machine that is
+//! really busy steps take several times as long. What
 //! others take is therefore measured, a disturbed turn is taken again while the patience lasts, and
 //! a report made under load is not written.
 

@@ -214,7 +214,7 @@ impl Report {
             text += &row(&cells);
         }
         text += "\nProcessor time of all threads for a step, in milliseconds. It depends less on what \
-                 else runs, but threads that wait by spinning, as PyTorch's do, count as busy.\n\n";
+                 else runs, but threads that wait by spinning, as PyTorch's do for long and ours for moments, count as busy.\n\n";
         text += &self.table(|contestant| contestant.cpu_ms.map(digits));
         text += "\nThe most memory that each process held at once, in MiB; PyTorch's own libraries \
                  are part of it.\n\n";

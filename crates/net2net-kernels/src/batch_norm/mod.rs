@@ -21,8 +21,8 @@ use crate::{Context, Real};
 /// `var_biased` (each `c` long; the variance divides by `rows`). Then adds the residual, and with
 /// `relu`, `y` is `max(y, 0)`.
 ///
-/// The statistics are exact to rounding in `f32` also where the mean dwarfs the deviation: each
-/// strip of rows is looked at twice, and strips are merged in `f64`.
+/// The statistics are exact to rounding in `f32` also where the mean dwarfs the deviation: deviations
+/// are those from the mean of the rows before (of the first ones from their own), and merged in `f64`.
 ///
 /// # Panics
 /// If a slice has not the length that its name says.

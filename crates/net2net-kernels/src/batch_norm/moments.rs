@@ -3,8 +3,8 @@
 use crate::Real;
 use crate::columns::{STRIP_ROWS, strip_sums};
 
-/// How much is read between looks at the mean.
-const LOOK_ELEMENTS: usize = 8 * 1024;
+/// How much is read around one centre.
+const CHUNK_ELEMENTS: usize = 8 * 1024;
 
 /// Mean and sum of squared deviations of each column of some rows.
 pub(super) struct Moments {
@@ -21,10 +21,10 @@ impl Moments {
             squares: vec![0.0; c],
         };
         let mut center = vec![T::zero(); c];
-        let strips = (LOOK_ELEMENTS / (STRIP_ROWS * c.max(1))).max(1);
-        for (look, strip) in x.chunks((strips * STRIP_ROWS * c).max(1)).enumerate() {
+        let strips = (CHUNK_ELEMENTS / (STRIP_ROWS * c.max(1))).max(1);
+        for (chunk, strip) in x.chunks((strips * STRIP_ROWS * c).max(1)).enumerate() {
             let count = (strip.len() / c) as f64;
-            if look == 0 {
+            if chunk == 0 {
                 let [sum] = strip_sums(
                     c,
                     [strip],

@@ -29,9 +29,14 @@ pub(super) fn suits<T: Real>(s: &ConvShape) -> bool {
     registers >= 32
         && direct::suits(s)
         && (s.kernel[1], s.stride[1], s.dilation[1]) == (ACROSS, 1, 1)
-        && s.out_w >= OUTPUTS
-        && s.in_c >= CHANNELS_MIN
+        && fills(s.out_w, OUTPUTS)
+        && fills(s.in_c, CHANNELS_MIN)
         && s.filter_len() / s.out_c * WIDTH_MAX <= direct::PANEL_ELEMENTS
+}
+
+/// Whether so many in groups of `group` are at least a group, and make hardly more work than there is.
+fn fills(count: usize, group: usize) -> bool {
+    count >= group && 7 * count.next_multiple_of(group) <= 8 * count
 }
 
 /// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.
@@ -117,7 +122,8 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         if S::REGISTER_COUNT < 32 {
-            return;
+            // So that no code is made for it.
+            unreachable!("for 32 registers and more");
         }
         let lanes = lanes::<T, S>();
         let mut at = 0;
@@ -216,7 +222,7 @@ impl<T: Real> WithSimd for Weight<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         if S::REGISTER_COUNT < 32 {
-            return;
+            unreachable!("for 32 registers and more");
         }
         let (lanes, s) = (lanes::<T, S>(), self.s);
         for panel in panels(s.out_c, lanes) {

@@ -9,7 +9,8 @@ use super::{ConvShape, Finish};
 use crate::vectors::lanes;
 use crate::{Context, Real};
 
-/// Elements of inputs and outputs in a block, which should stay in the nearest cache.
+/// Elements of inputs and outputs in a block: few enough for a core's own caches, and so many that the rows which
+/// two blocks see are few.
 const BLOCK_ELEMENTS: usize = 32 * 1024;
 /// Taps whose sums are in registers at once: a window of 3×3.
 const TAPS: usize = 9;

@@ -89,7 +89,12 @@ impl<'a> Columns<'a> {
 
     /// The most rows of output pixels that a block has.
     fn block_rows(&self) -> usize {
-        (BLOCK_ELEMENTS / (self.s.out_w * self.width).max(1)).max(1)
+        let pixel = match self.layout {
+            // What comes out is looked at once more, and needs room too.
+            Layout::Input => 2 * (self.width + self.s.out_c),
+            Layout::Whole | Layout::Shared => self.width,
+        };
+        (BLOCK_ELEMENTS / (self.s.out_w * pixel).max(1)).max(1)
     }
 
     /// The elements that the columns of any block of `rows` rows of output pixels take.

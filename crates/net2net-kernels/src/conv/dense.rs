@@ -55,7 +55,7 @@ pub(super) fn forward<T: Real>(
                         multiply(filled.matrix(product), filter, y, s.out_c, add);
                     }
                 }
-                finish.apply(s.out_c, y);
+                finish.apply(s.out_c, block.start * s.out_w, y);
             }
         },
     );

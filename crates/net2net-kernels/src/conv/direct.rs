@@ -25,7 +25,7 @@ pub(super) const PANEL_ELEMENTS: usize = 48 * 1024;
 /// products have tiles of their own for each processor, and arrange both factors for the caches.
 const PRODUCT_CHANNELS_MIN: usize = 64;
 
-/// Whether a convolution is one for this module: no groups, and neither so few channels nor so
+/// Whether a convolution is one for this module: no groups, no mere product of many channels, and neither so few channels nor so
 /// few pixels that most of a tile would be empty.
 pub(super) fn suits(s: &ConvShape) -> bool {
     let product = s.is_pointwise() && s.in_c.min(s.out_c) >= PRODUCT_CHANNELS_MIN;

@@ -3,7 +3,7 @@
 //! | convolution | forward, data gradient at stride 1 | data gradient otherwise | weight gradient |
 //! |---|---|---|---|
 //! | 3×3 at stride 1 without groups in `f32`, whole vectors of channels, and of images enough (`winograd`) | products of transformed tiles | — | likewise |
-//! | windows of three pixels across, one apart, without groups, where there are 32 registers (`across`) | rows of outputs in registers | — | rows of taps in registers |
+//! | three pixels across, one apart, without groups, in whole groups of 8 channels and outputs, where there are 32 registers (`across`) | rows of outputs in registers | products, then columns added back | rows of taps in registers |
 //! | many channels of single pixels (`dense`) | products | — | likewise |
 //! | others without groups (`direct`) | tiles of outputs in registers | products, then columns added back | tiles of taps in registers |
 //! | depthwise, whole vectors of channels (`channelwise`) | likewise, channel by channel | taps | likewise |
@@ -58,22 +58,37 @@ impl<'a, T: Real> Finish<'a, T> {
         (bare, after)
     }
 
-    /// Finishes the pixels in `y`, of `c` channels each, but for the residual.
-    fn apply(&self, c: usize, y: &mut [T]) {
-        if self.scale.is_none() && self.shift.is_none() && !self.rectified {
+    /// Finishes the pixels in `y`, of `c` channels each, which are those from the number `first` on.
+    fn apply(&self, c: usize, first: usize, y: &mut [T]) {
+        let Finish {
+            scale,
+            shift,
+            residual,
+            rectified: rectify,
+        } = *self;
+        if scale.is_none() && shift.is_none() && residual.is_none() && !rectify {
             return;
         }
-        for pixel in y.chunks_exact_mut(c.max(1)) {
-            if let Some(scale) = self.scale {
-                pixel.iter_mut().zip(scale).for_each(|(y, s)| *y *= *s);
-            }
-            if let Some(shift) = self.shift {
-                pixel.iter_mut().zip(shift).for_each(|(y, s)| *y += *s);
-            }
-            if self.rectified {
-                pixel.iter_mut().for_each(|y| *y = rectified(*y));
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (pixel, y) in (first..).zip(y.chunks_exact_mut(c.max(1))) {
+                    if let Some(scale) = scale {
+                        y.iter_mut().zip(scale).for_each(|(y, s)| *y *= *s);
+                    }
+                    if let Some(shift) = shift {
+                        y.iter_mut().zip(shift).for_each(|(y, s)| *y += *s);
+                    }
+                    if let Some(residual) = residual {
+                        let residual = &residual[pixel * c..][..c];
+                        y.iter_mut().zip(residual).for_each(|(y, r)| *y += *r);
+                    }
+                    if rectify {
+                        y.iter_mut().for_each(|y| *y = rectified(*y));
+                    }
+                }
+            },
+        );
     }
 }
 
@@ -133,6 +148,11 @@ fn any_forward<T: Real>(
     for channels in [finish.scale, finish.shift].into_iter().flatten() {
         assert_eq!(channels.len(), s.out_c, "what finishes {s:?}");
     }
+    let residual = finish.residual.map(<[T]>::len);
+    assert!(
+        residual.is_none_or(|len| len == y.len()),
+        "the residual of {s:?}"
+    );
     assert!(!accumulate || (finish.scale.is_none() && finish.residual.is_none()));
     let channelwise = channelwise::suits::<T>(s);
     if winograd::suits::<T>(s, cx.threads()) {
@@ -144,13 +164,14 @@ fn any_forward<T: Real>(
     if direct::suits(s) && !channelwise {
         return direct::forward(cx, s, x, w, finish, y, accumulate);
     }
+    if !channelwise && !s.is_depthwise() {
+        return dense::forward(cx, s, x, w, finish, y, accumulate);
+    }
     let (finish, after) = finish.without_residual();
     if channelwise {
         channelwise::forward(cx, s, x, w, finish, y, accumulate);
-    } else if s.is_depthwise() {
-        depthwise::forward(cx, s, x, w, finish, y, accumulate);
     } else {
-        dense::forward(cx, s, x, w, finish, y, accumulate);
+        depthwise::forward(cx, s, x, w, finish, y, accumulate);
     }
     if let Some(after) = after {
         join(cx, after, y);

@@ -7,7 +7,7 @@
 
 use super::{
     ConvShape, Finish, any_forward, backward_data as plane_data, backward_weight as plane_weight,
-    forward_add, join,
+    forward_add,
 };
 use crate::taps::Axis;
 use crate::{Context, Real};
@@ -135,11 +135,7 @@ pub fn forward<T: Real>(
             y,
         );
     }
-    let (finish, after) = finish.without_residual();
-    finish.apply(s.plane.out_c, y);
-    if let Some(after) = after {
-        join(cx, after, y);
-    }
+    finish.apply(s.plane.out_c, 0, y);
 }
 
 /// Adds a bias to each pixel.
