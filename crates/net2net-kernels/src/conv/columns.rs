@@ -15,6 +15,9 @@ use crate::{Matrix, Real};
 /// core's L2 cache (1 MiB of `f32`).
 const BLOCK_ELEMENTS: usize = 256 * 1024;
 
+/// The fewest pixels of a block without columns.
+const PIXELS_MIN: usize = 1024;
+
 /// A window row shorter than this makes products too thin to be worth sharing rows between
 /// the rows of the window.
 const SHARED_WIDTH_MIN: usize = 32;
@@ -89,12 +92,14 @@ impl<'a> Columns<'a> {
 
     /// The most rows of output pixels that a block has.
     fn block_rows(&self) -> usize {
-        let pixel = match self.layout {
-            // What comes out is looked at once more, and needs room too.
-            Layout::Input => 2 * (self.width + self.s.out_c),
-            Layout::Whole | Layout::Shared => self.width,
+        let pixels = match self.layout {
+            // What comes out is looked at once more, and needs room too; but each block arranges the filter.
+            Layout::Input => {
+                (BLOCK_ELEMENTS / 2 / (self.width + self.s.out_c).max(1)).max(PIXELS_MIN)
+            }
+            Layout::Whole | Layout::Shared => BLOCK_ELEMENTS / self.width.max(1),
         };
-        (BLOCK_ELEMENTS / (self.s.out_w * pixel).max(1)).max(1)
+        (pixels / self.s.out_w.max(1)).max(1)
     }
 
     /// The elements that the columns of any block of `rows` rows of output pixels take.
