@@ -146,10 +146,14 @@ pub fn matmul<T: Real>(
 ) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(c.len(), m * n);
+    let threads = cx.threads();
+    let few = m < 16 * threads && m < n;
+    if few && b.col_stride != 1 {
+        return columns_of_turned(cx, a, b, c, accumulate);
+    }
     // Each thread reads the whole of one factor, and mostly arranges it for itself, so that should be the smaller
     // one. Columns of C are not a slice, and have to be copied.
-    let threads = cx.threads();
-    if threads == 1 || m >= n || (m >= 16 * threads && k * (n - m) < 4 * m * n) {
+    if threads == 1 || m >= n || (!few && k * (n - m) < 4 * m * n) {
         cx.for_rows(m, n * k / 8 + n, Out(c, n), |range, Out(c, _), _| {
             multiply(a.rows(range.start, range.len()), b, c, n, accumulate);
         });
@@ -176,6 +180,31 @@ pub fn matmul<T: Real>(
                 #[inline(always)]
                 |x| x,
             );
+        }
+    }
+}
+
+/// [`matmul`] of few rows with a matrix whose columns lie together: nothing is arranged if these are the rows of a
+/// product, which is then turned.
+fn columns_of_turned<T: Real>(
+    cx: &mut Context<T>,
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    c: &mut [T],
+    accumulate: bool,
+) {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    let ranges = cx.for_rows(n, m * k / 8 + m, (), |range, (), scratch| {
+        let part = grown(scratch, range.len() * m);
+        multiply(b.t().rows(range.start, range.len()), a.t(), part, m, false);
+        range
+    });
+    for (range, part) in ranges.into_iter().zip(cx.scratch()) {
+        for (j, column) in range.zip(part.chunks_exact(m.max(1))) {
+            for (i, &x) in column.iter().enumerate() {
+                let c = &mut c[i * n + j];
+                *c = if accumulate { *c + x } else { x };
+            }
         }
     }
 }
@@ -293,7 +322,14 @@ mod tests {
                     &mut c,
                     true,
                 );
-                close(&c, &expected.iter().map(|x| x * 2.0).collect::<Vec<_>>());
+                let twice = expected.iter().map(|x| x * 2.0).collect::<Vec<_>>();
+                close(&c, &twice);
+                let turned: Vec<T> = (0..k * n).map(|i| b[i % k * n + i / k]).collect();
+                let turned = Matrix::new(&turned, n, k).t();
+                matmul(&mut cx, Matrix::new(&a, m, k), turned, &mut c, false);
+                close(&c, &expected);
+                matmul(&mut cx, Matrix::new(&a, m, k), turned, &mut c, true);
+                close(&c, &twice);
             });
         }
     }
