@@ -133,7 +133,7 @@ const COLUMNS: usize = 16;
 
 /// `C = A·B`, or `C += A·B`, on all threads; `c` is `a.rows × b.cols`, row-major.
 ///
-/// Threads share the rows of `C`, or its columns where `B` is much larger than `A` and `C`.
+/// Threads share the rows of `C`, or its columns where it has few rows or `B` is much larger than `A` and `C`.
 ///
 /// # Panics
 /// If the shapes do not fit each other.
