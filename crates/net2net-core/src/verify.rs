@@ -257,14 +257,20 @@ pub struct Proved {
     pub evidence: Evidence,
 }
 
-/// A proof, and what it was made with.
+/// A proof in f64, and what it was made with. [`Proof::in_f32`] completes it.
 #[derive(Clone, Debug)]
 pub struct Proof {
-    /// The proof.
-    pub evidence: Evidence,
+    /// Both networks in f64, grown in f64.
+    double: Vec<OutputEvidence>,
+    /// What they must not exceed.
+    tolerance: f64,
+    /// What was fed, in words.
+    inputs: String,
     /// What the old network makes of the inputs in f64, one row-major tensor an output: what a
     /// written file is compared with.
     pub outputs: Vec<Vec<f64>>,
+    /// The same in f32.
+    single: Vec<Vec<f32>>,
 }
 
 /// Grows weights and proves it on inputs, as [`prove`] does.
@@ -280,13 +286,12 @@ pub fn grow_and_prove(
 ) -> Result<Proved, VerifyError> {
     weights.check(graph).map_err(ApplyError::Weights)?;
     let proof = prove(graph, plan, growth, weights, threads, batch, inputs, what)?;
-    Ok(Proved {
-        weights: growth.weights(weights)?,
-        evidence: proof.evidence,
-    })
+    let weights = growth.weights(weights)?;
+    let evidence = proof.in_f32(graph, (growth.graph(), &weights), threads, batch, inputs)?;
+    Ok(Proved { weights, evidence })
 }
 
-/// Proves growth on inputs, in f64 and in f32; no command grows without it. Parameters are read
+/// Proves growth on inputs in f64; no command grows without it. Parameters are read
 /// from `weights`, grown and dropped one by one.
 ///
 /// A difference beyond [`TOLERANCE`] is an error, unless the plan asks for noise that is not
@@ -301,46 +306,25 @@ pub fn prove(
     inputs: &[&[f32]],
     what: &str,
 ) -> Result<Proof, VerifyError> {
-    let threads_error = |error: rayon::ThreadPoolBuildError| CompileError::Threads {
-        threads,
-        why: error.to_string(),
-    };
-    let mut narrow = Context::<f32>::new(threads).map_err(threads_error)?;
-    let (old, new) = ((graph, weights), (growth.graph(), &growth.source(weights)));
-    let single = compare(&mut narrow, old, new, batch, inputs)?;
+    check_borders(graph, growth.graph())?;
+    let single = evaluate(&mut context(threads)?, graph, weights, batch, inputs)?;
     let wide_inputs: Vec<Vec<f64>> = inputs
         .iter()
         .map(|data| data.iter().map(|x| f64::from(*x)).collect())
         .collect();
     let wide_inputs: Vec<&[f64]> = wide_inputs.iter().map(Vec::as_slice).collect();
-    let mut wide = Context::<f64>::new(threads).map_err(threads_error)?;
+    let mut wide = context::<f64>(threads)?;
     let wide_weights = Widened(weights);
     let outputs = evaluate(&mut wide, graph, &wide_weights, batch, &wide_inputs)?;
     let grown = (growth.graph(), &growth.wide_source(weights));
     let double = compare_with(&mut wide, graph, &outputs, grown, batch, &wide_inputs)?;
-    let evidence = judge(plan, single, double, what)?;
-    Ok(Proof { evidence, outputs })
-}
-
-/// Whether differences in f32 and f64 prove a plan.
-fn judge(
-    plan: &Plan,
-    single: Vec<OutputEvidence>,
-    double: Vec<OutputEvidence>,
-    what: &str,
-) -> Result<Evidence, VerifyError> {
     let tolerance = if plan.is_exact() {
         TOLERANCE
     } else {
         f64::INFINITY
     };
+    refuse_not_finite(&double)?;
     let worst = double.iter().max_by(|a, b| a.max_rel.total_cmp(&b.max_rel));
-    let finite = |output: &OutputEvidence| output.max_abs.is_finite();
-    if let Some(broken) = double.iter().chain(&single).find(|output| !finite(output)) {
-        return Err(VerifyError::NotFinite {
-            output: broken.output.clone(),
-        });
-    }
     if let Some(worst) = worst
         && worst.max_rel > tolerance
     {
@@ -349,11 +333,57 @@ fn judge(
             difference: worst.max_rel,
         });
     }
-    Ok(Evidence {
-        inputs: what.to_owned(),
-        exact: double.iter().all(|output| output.max_rel <= TOLERANCE),
-        f64: double,
-        f32: single,
+    Ok(Proof {
+        double,
         tolerance,
+        inputs: what.to_owned(),
+        outputs,
+        single,
     })
+}
+
+impl Proof {
+    /// Whether the difference in f64 is rounding.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.double.iter().all(|output| output.max_rel <= TOLERANCE)
+    }
+
+    /// Completes the evidence: the grown network in f32 on the same inputs, with its parameters as they are
+    /// stored.
+    pub fn in_f32<S: Source<f32> + ?Sized>(
+        self,
+        graph: &Graph,
+        new: (&Graph, &S),
+        threads: usize,
+        batch: usize,
+        inputs: &[&[f32]],
+    ) -> Result<Evidence, VerifyError> {
+        let mut cx = context(threads)?;
+        let single = compare_with(&mut cx, graph, &self.single, new, batch, inputs)?;
+        refuse_not_finite(&single)?;
+        Ok(Evidence {
+            exact: self.is_exact(),
+            inputs: self.inputs,
+            f64: self.double,
+            f32: single,
+            tolerance: self.tolerance,
+        })
+    }
+}
+
+fn context<T: Precision>(threads: usize) -> Result<Context<T>, CompileError> {
+    Context::new(threads).map_err(|error| CompileError::Threads {
+        threads,
+        why: error.to_string(),
+    })
+}
+
+fn refuse_not_finite(outputs: &[OutputEvidence]) -> Result<(), VerifyError> {
+    match outputs.iter().find(|output| !output.max_abs.is_finite()) {
+        Some(broken) => Err(VerifyError::NotFinite {
+            output: broken.output.clone(),
+        }),
+        None => Ok(()),
+    }
 }

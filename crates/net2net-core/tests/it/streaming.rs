@@ -88,7 +88,9 @@ fn a_proof_of_a_source_is_that_of_its_weights() {
     let whole = grow_and_prove(&graph, &plan, &growth, &weights, 2, 4, &[&input], "sines").unwrap();
     let counting = Counting(weights, Mutex::default());
     let proof = prove(&graph, &plan, &growth, &counting, 2, 4, &[&input], "sines").unwrap();
-    assert_eq!(proof.evidence, whole.evidence);
+    let grown = (growth.graph(), &growth.source(&counting));
+    let evidence = proof.in_f32(&graph, grown, 2, 4, &[&input]).unwrap();
+    assert_eq!(evidence, whole.evidence);
     // Two networks in two precisions.
     let mut asked = counting.1.into_inner().unwrap();
     asked.sort();
@@ -251,7 +253,9 @@ fn large_matrices_are_never_whole_and_the_proof_holds() {
             "sines",
         )
         .unwrap();
-        assert!(proof.evidence.exact && proof.evidence.holds());
+        let grown = (growth.graph(), &growth.source(&in_place));
+        let evidence = proof.in_f32(&graph, grown, 2, batch, &[&input]).unwrap();
+        assert!(evidence.exact && evidence.holds());
         // The same function as that of weights in memory.
         let wide: Vec<f64> = input.iter().map(|x| f64::from(*x)).collect();
         let mut cx = Context::<f64>::new(2).unwrap();

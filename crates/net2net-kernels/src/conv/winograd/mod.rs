@@ -1,11 +1,13 @@
 //! Convolution by 3×3 filters at stride 1 with fewer products: Winograd's minimal filtering
-//! F(2×2, 3×3), after Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks* (2016).
+//! F(4×4, 3×3) and F(2×2, 3×3), after Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks* (2016).
 //!
-//! A tile of 4×4 inputs, which overlaps its neighbours by two, and each filter are transformed to 16 numbers
-//! each. Their products, summed over the channels, are 16 matrix products, and what comes out is transformed to 2×2
-//! outputs: 16 multiplications where there are 36 otherwise. Weight gradients are the same the other way. Rounding
-//! errors are a few times those of the sum itself, so that this is for `f32`; what is proved in `f64` does not go
-//! through here.
+//! A tile of 6×6 inputs, which overlaps its neighbours by two, and each filter are transformed to 36 numbers
+//! each. Their products, summed over the channels, are 36 matrix products, and what comes out is transformed to 4×4
+//! outputs: 36 multiplications where there are 144 otherwise. With 4×4 inputs and 2×2 outputs it is 16 where there are 36. Weight gradients
+//! are the same the other way. Rounding errors are about twice those of the sum itself, so that this is for `f32`; what is proved
+//! in `f64` does not go through here.
+//!
+//! Throughout, `M` is the side of a tile of outputs, and `A`, which is `M + 2`, that of a tile of inputs.
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +26,6 @@ use crate::vectors::lanes;
 use crate::{Context, Real};
 use transforms::Tile;
 
-/// Numbers of a transformed tile.
-const SPOTS: usize = 16;
 /// Elements of transformed tiles that are worked on at once: they should stay in a core's L2 cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
 /// The fewest channels on either side, and of both together: with fewer the transforms cost what the
@@ -34,6 +34,9 @@ const CHANNELS_MIN: usize = 16;
 const BOTH_CHANNELS_MIN: usize = 48;
 /// The most: with more, filters are read from far for every few tiles.
 const CHANNELS_MAX: usize = 256;
+
+/// The most pairs of channels for tiles of 4×4 outputs.
+const PAIRS_MAX: usize = 192 * 128;
 
 /// Whether a convolution is one for this module. Threads share whole images, so there must be enough. Channels that do
 /// not fill their vectors (what follows would do with them) cost more here than in the direct convolution.
@@ -54,8 +57,30 @@ pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
         && 3 * tiles <= pixels
 }
 
+/// Whether tiles have 4×4 outputs. Where they hang far over the edges, smaller ones are less work; and filters of
+/// many channels, which are four times their size when they are transformed, no longer fit the caches.
+fn large_tiles(s: &ConvShape) -> bool {
+    let tiles = |side: usize| s.out_h.div_ceil(side) * s.out_w.div_ceil(side);
+    36 * tiles(4) < 16 * tiles(2) && s.in_c * s.out_c <= PAIRS_MAX
+}
+
 /// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.
 pub(super) fn forward<T: Real>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    w: &[T],
+    finish: Finish<'_, T>,
+    y: &mut [T],
+    accumulate: bool,
+) {
+    match large_tiles(s) {
+        true => forward_by::<T, 4, 6>(cx, s, x, w, finish, y, accumulate),
+        false => forward_by::<T, 2, 4>(cx, s, x, w, finish, y, accumulate),
+    }
+}
+
+fn forward_by<T: Real, const M: usize, const A: usize>(
     cx: &mut Context<T>,
     s: &ConvShape,
     x: &[T],
@@ -69,7 +94,8 @@ pub(super) fn forward<T: Real>(
             .residual
             .is_none_or(|residual| residual.len() == y.len())
     );
-    let grid = Grid::new::<T>(s);
+    let grid = Grid::<M, A>::new::<T>(s);
+    let zeros = vec![T::zero(); s.in_w * s.in_c];
     let mut filters = cx.take_panels();
     Arch::new().dispatch(Pack {
         grid: &grid,
@@ -97,7 +123,10 @@ pub(super) fn forward<T: Real>(
                 Arch::new().dispatch(Forward {
                     grid: &grid,
                     tiles,
-                    x,
+                    x: Padded {
+                        images: x,
+                        zeros: &zeros,
+                    },
                     filters: &filters,
                     shift: finish.shift,
                     transformed,
@@ -119,7 +148,20 @@ pub(super) fn backward_weight<T: Real>(
     x: &[T],
     dy: &[T],
 ) -> usize {
-    let grid = Grid::new::<T>(s);
+    match large_tiles(s) {
+        true => backward_weight_by::<T, 4, 6>(cx, s, x, dy),
+        false => backward_weight_by::<T, 2, 4>(cx, s, x, dy),
+    }
+}
+
+fn backward_weight_by<T: Real, const M: usize, const A: usize>(
+    cx: &mut Context<T>,
+    s: &ConvShape,
+    x: &[T],
+    dy: &[T],
+) -> usize {
+    let grid = Grid::<M, A>::new::<T>(s);
+    let zeros = vec![T::zero(); s.in_w * s.in_c];
     let (input, output) = (s.in_h * s.in_w * s.in_c, s.out_h * s.out_w * s.out_c);
     let data = (In(x, input), In(dy, output));
     let parts = cx.for_rows(
@@ -131,7 +173,7 @@ pub(super) fn backward_weight<T: Real>(
             let lens = [
                 s.filter_len(),
                 // The last vector may reach over the end.
-                SPOTS * s.in_c * s.out_c + WIDTH_MAX,
+                A * A * s.in_c * s.out_c + WIDTH_MAX,
                 grid.transformed_len(grid.depth),
             ];
             let scratch = grown(
@@ -146,14 +188,17 @@ pub(super) fn backward_weight<T: Real>(
                 Arch::new().dispatch(Weight {
                     grid: &grid,
                     tiles,
-                    x,
+                    x: Padded {
+                        images: x,
+                        zeros: &zeros,
+                    },
                     dy,
                     transformed,
                     dy_transformed,
                     slopes,
                 });
             }
-            Arch::new().dispatch(Back {
+            Arch::new().dispatch(Back::<'_, T, A> {
                 pairs: s.in_c * s.out_c,
                 slopes,
                 dw: partial,
@@ -168,26 +213,26 @@ fn work_per_image(s: &ConvShape) -> usize {
     s.out_h * s.out_w * (s.in_c * s.out_c / 4 + s.out_c)
 }
 
-/// From the gradients of transformed filters, `[16][pairs]` and then nothing of interest, to those of the
+/// From the gradients of transformed filters, `[A][A][pairs]` and then nothing of interest, to those of the
 /// filters, `[3][3][pairs]`.
-struct Back<'a, T> {
+struct Back<'a, T, const A: usize> {
     pairs: usize,
     slopes: &'a [T],
     dw: &'a mut [T],
 }
 
-impl<T: Real> WithSimd for Back<'_, T> {
+impl<T: Real, const A: usize> WithSimd for Back<'_, T, A> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (pairs, lanes) = (self.pairs, lanes::<T, S>());
         for pair in (0..pairs).step_by(lanes) {
-            let mut u: Tile<T, S, 4> = [[T::splat(simd, T::zero()); 4]; 4];
-            for spot in 0..SPOTS {
-                u[spot / 4][spot % 4] = vector::<T, S>(&self.slopes[spot * pairs + pair..]);
+            let mut u: Tile<T, S, A> = [[T::splat(simd, T::zero()); A]; A];
+            for spot in 0..A * A {
+                u[spot / A][spot % A] = vector::<T, S>(&self.slopes[spot * pairs + pair..]);
             }
-            let g = transforms::filter_slopes::<T, S>(simd, u);
+            let g = transforms::filter_slopes::<T, S, A>(simd, u);
             for tap in 0..9 {
                 let row = &mut self.dw[tap * pairs..][..pairs];
                 let end = pairs.min(pair + lanes);
@@ -203,6 +248,13 @@ impl<T: Real> WithSimd for Back<'_, T> {
     }
 }
 
+/// Images, and a row of zeros to stand for those outside of them.
+#[derive(Clone, Copy)]
+struct Padded<'a, T> {
+    images: &'a [T],
+    zeros: &'a [T],
+}
+
 /// Where a tile's outputs begin.
 #[derive(Clone, Copy)]
 struct Place {
@@ -212,7 +264,7 @@ struct Place {
 }
 
 /// The tiles of all images, and how they are stored when they are transformed.
-struct Grid {
+struct Grid<const M: usize, const A: usize> {
     s: ConvShape,
     /// Tiles down and across an image.
     down: usize,
@@ -224,16 +276,16 @@ struct Grid {
     most: usize,
 }
 
-impl Grid {
+impl<const M: usize, const A: usize> Grid<M, A> {
     fn new<T: Real>(s: &ConvShape) -> Self {
         let lanes = lanes_and_registers::<T>().0;
         let depth = s.in_c.next_multiple_of(lanes);
         // 24 is a multiple of both heights.
-        let most = BLOCK_ELEMENTS / (SPOTS * (depth + 2 * lanes)) / 24 * 24;
+        let most = BLOCK_ELEMENTS / (A * A * (depth + 2 * lanes)) / 24 * 24;
         Grid {
             s: *s,
-            down: s.out_h.div_ceil(2),
-            across: s.out_w.div_ceil(2),
+            down: s.out_h.div_ceil(M),
+            across: s.out_w.div_ceil(M),
             lanes,
             depth,
             most: most.max(24),
@@ -242,7 +294,7 @@ impl Grid {
 
     /// The elements of a transformed block with so many channels.
     fn transformed_len(&self, channels: usize) -> usize {
-        SPOTS * self.most * channels
+        A * A * self.most * channels
     }
 
     /// The tiles of so many images, in blocks.
@@ -258,51 +310,56 @@ impl Grid {
         let (row, column) = (tiles.start / self.across, tiles.start % self.across);
         let mut next = Place {
             image: row / self.down,
-            row: 2 * (row % self.down),
-            column: 2 * column,
+            row: M * (row % self.down),
+            column: M * column,
         };
         tiles.map(move |_| {
             let place = next;
-            next.column += 2;
-            if next.column >= 2 * self.across {
-                (next.row, next.column) = (next.row + 2, 0);
+            next.column += M;
+            if next.column >= M * self.across {
+                (next.row, next.column) = (next.row + M, 0);
             }
-            if next.row >= 2 * self.down {
+            if next.row >= M * self.down {
                 (next.image, next.row) = (next.image + 1, 0);
             }
             place
         })
     }
 
-    /// The 4×4 input pixels of a tile, each `in_c` long, and zeros outside of the image.
+    /// The rows of inputs that a tile sees, of which each is `in_w · in_c` long; `zeros` for those outside of the image.
     #[inline(always)]
-    fn inputs<'a, T: Real>(&self, place: Place, x: &'a [T], zeros: &'a [T]) -> [[&'a [T]; 4]; 4] {
+    fn lines<'a, T: Real>(&self, place: Place, x: &'a [T], zeros: &'a [T]) -> [&'a [T]; A] {
         let s = &self.s;
-        let zeros = &zeros[..s.in_c];
-        let mut pixels = [[zeros; 4]; 4];
-        let columns = [0, 1, 2, 3].map(|j| (place.column + j).wrapping_sub(s.pads[1]));
-        for i in 0..4 {
+        let length = s.in_w * s.in_c;
+        let mut lines = [&zeros[..length]; A];
+        for i in 0..A {
             let row = (place.row + i).wrapping_sub(s.pads[0]);
-            if row >= s.in_h {
-                continue;
-            }
-            let line = &x[(place.image * s.in_h + row) * s.in_w * s.in_c..][..s.in_w * s.in_c];
-            for j in 0..4 {
-                if columns[j] < s.in_w {
-                    pixels[i][j] = &line[columns[j] * s.in_c..][..s.in_c];
-                }
+            if row < s.in_h {
+                lines[i] = &x[(place.image * s.in_h + row) * length..][..length];
             }
         }
-        pixels
+        lines
     }
 
-    /// Where the 2×2 output pixels of a tile begin, but for those outside of the image.
+    /// Where in these rows the pixels of a tile begin, but for those outside of the image.
     #[inline(always)]
-    fn outputs(&self, place: Place) -> [[Option<usize>; 2]; 2] {
+    fn columns(&self, place: Place) -> [Option<usize>; A] {
         let s = &self.s;
-        let mut at = [[None; 2]; 2];
-        for i in 0..2 {
-            for j in 0..2 {
+        let mut columns = [None; A];
+        for j in 0..A {
+            let column = (place.column + j).wrapping_sub(s.pads[1]);
+            columns[j] = (column < s.in_w).then_some(column * s.in_c);
+        }
+        columns
+    }
+
+    /// Where the output pixels of a tile begin, but for those outside of the image.
+    #[inline(always)]
+    fn outputs(&self, place: Place) -> [[Option<usize>; M]; M] {
+        let s = &self.s;
+        let mut at = [[None; M]; M];
+        for i in 0..M {
+            for j in 0..M {
                 let (row, column) = (place.row + i, place.column + j);
                 let pixel = (place.image * s.out_h + row) * s.out_w + column;
                 at[i][j] = (row < s.out_h && column < s.out_w).then_some(pixel * s.out_c);
@@ -314,43 +371,51 @@ impl Grid {
     /// The elements of all transformed filters.
     fn filters_len(&self) -> usize {
         let widths = panels(self.s.out_c, self.lanes).map(|panel| width(&panel, self.lanes));
-        SPOTS * self.depth * widths.sum::<usize>()
+        A * A * self.depth * widths.sum::<usize>()
     }
 
-    /// Transforms the inputs of some tiles, to `[16][most][depth]`.
+    /// Transforms the inputs of some tiles, to `[A][A][most][depth]`.
     #[inline(always)]
-    fn transform<T: Real, S: Simd>(&self, simd: S, tiles: Range<usize>, x: &[T], to: &mut [T]) {
+    fn transform<T: Real, S: Simd>(
+        &self,
+        simd: S,
+        tiles: Range<usize>,
+        x: Padded<'_, T>,
+        to: &mut [T],
+    ) {
         let lanes = lanes::<T, S>();
-        let zeros = [T::zero(); CHANNELS_MAX];
         for (t, place) in self.walk(tiles).enumerate() {
-            let pixels = self.inputs(place, x, &zeros);
+            let (lines, columns) = (self.lines(place, x.images, x.zeros), self.columns(place));
             for channel in (0..self.s.in_c).step_by(lanes) {
-                let mut d: Tile<T, S, 4> = [[T::splat(simd, T::zero()); 4]; 4];
-                for i in 0..4 {
-                    for j in 0..4 {
-                        d[i][j] = T::some(simd, &pixels[i][j][channel..]);
+                let mut d: Tile<T, S, A> = [[T::splat(simd, T::zero()); A]; A];
+                for j in 0..A {
+                    if let Some(column) = columns[j] {
+                        let end = column + self.s.in_c;
+                        for i in 0..A {
+                            d[i][j] = T::some(simd, &lines[i][column + channel..end]);
+                        }
                     }
                 }
-                let d = transforms::inputs::<T, S>(simd, d);
-                for spot in 0..SPOTS {
+                let d = transforms::inputs::<T, S, A>(simd, d);
+                for spot in 0..A * A {
                     let to = &mut to[(spot * self.most + t) * self.depth + channel..][..lanes];
-                    T::write::<S>(to)[0] = d[spot / 4][spot % 4];
+                    T::write::<S>(to)[0] = d[spot / A][spot % A];
                 }
             }
         }
     }
 }
 
-/// Stores transformed filters panel by panel, each `[16][depth][width]`, zeros where there are
+/// Stores transformed filters panel by panel, each `[A][A][depth][width]`, zeros where there are
 /// fewer channels.
-struct Pack<'a, T> {
-    grid: &'a Grid,
+struct Pack<'a, T, const M: usize, const A: usize> {
+    grid: &'a Grid<M, A>,
     w: &'a [T],
     scale: Option<&'a [T]>,
     packed: &'a mut [T],
 }
 
-impl<T: Real> WithSimd for Pack<'_, T> {
+impl<T: Real, const M: usize, const A: usize> WithSimd for Pack<'_, T, M, A> {
     type Output = ();
 
     #[inline(always)]
@@ -360,9 +425,9 @@ impl<T: Real> WithSimd for Pack<'_, T> {
         let mut rest = self.packed;
         for panel in panels(out_c, lanes) {
             let width = width(&panel, lanes);
-            let (mine, others) = rest.split_at_mut(SPOTS * depth * width);
+            let (mine, others) = rest.split_at_mut(A * A * depth * width);
             rest = others;
-            for spot in 0..SPOTS {
+            for spot in 0..A * A {
                 mine[(spot * depth + in_c) * width..(spot + 1) * depth * width].fill(T::zero());
             }
             for v in 0..width / lanes {
@@ -379,10 +444,10 @@ impl<T: Real> WithSimd for Pack<'_, T> {
                         let w = T::some(simd, &row[from..]);
                         g[tap / 3][tap % 3] = T::fused(simd, w, scale, zero);
                     }
-                    let u = transforms::filters::<T, S>(simd, g);
-                    for spot in 0..SPOTS {
+                    let u = transforms::filters::<T, S, A>(simd, g);
+                    for spot in 0..A * A {
                         let to = &mut mine[(spot * depth + i) * width..][..width];
-                        T::write::<S>(to)[v] = u[spot / 4][spot % 4];
+                        T::write::<S>(to)[v] = u[spot / A][spot % A];
                     }
                 }
             }
@@ -397,10 +462,10 @@ fn vector<T: Real, S: Simd>(numbers: &[T]) -> T::Vector<S> {
 }
 
 /// The outputs of one block of tiles.
-struct Forward<'a, T> {
-    grid: &'a Grid,
+struct Forward<'a, T, const M: usize, const A: usize> {
+    grid: &'a Grid<M, A>,
     tiles: Range<usize>,
-    x: &'a [T],
+    x: Padded<'a, T>,
     filters: &'a [T],
     shift: Option<&'a [T]>,
     transformed: &'a mut [T],
@@ -410,7 +475,7 @@ struct Forward<'a, T> {
     rectified: bool,
 }
 
-impl<T: Real> WithSimd for Forward<'_, T> {
+impl<T: Real, const M: usize, const A: usize> WithSimd for Forward<'_, T, M, A> {
     type Output = ();
 
     #[inline(always)]
@@ -420,7 +485,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         let mut at = 0;
         for panel in panels(grid.s.out_c, lanes) {
             let width = width(&panel, lanes);
-            let len = SPOTS * grid.depth * width;
+            let len = A * A * grid.depth * width;
             let filters = &self.filters[at..at + len];
             at += len;
             if width > lanes {
@@ -432,7 +497,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     }
 }
 
-impl<T: Real> Forward<'_, T> {
+impl<T: Real, const M: usize, const A: usize> Forward<'_, T, M, A> {
     #[inline(always)]
     fn panel<S: Simd, const V: usize>(&mut self, simd: S, panel: &Range<usize>, filters: &[T]) {
         let (depth, most, width) = (self.grid.depth, self.grid.most, V * lanes::<T, S>());
@@ -464,23 +529,23 @@ impl<T: Real> Forward<'_, T> {
             }
         }
         for (t, place) in self.grid.walk(self.tiles.clone()).enumerate() {
-            let mut y = [[[T::splat(simd, T::zero()); V]; 2]; 2];
+            let mut y = [[[T::splat(simd, T::zero()); V]; M]; M];
             for v in 0..V {
-                let mut m: Tile<T, S, 4> = [[T::splat(simd, T::zero()); 4]; 4];
-                for spot in 0..SPOTS {
+                let mut m: Tile<T, S, A> = [[T::splat(simd, T::zero()); A]; A];
+                for spot in 0..A * A {
                     let sums = &self.sums[(spot * most + t) * width..][..width];
-                    m[spot / 4][spot % 4] = T::read::<S>(sums)[v];
+                    m[spot / A][spot % A] = T::read::<S>(sums)[v];
                 }
-                let outputs = transforms::outputs::<T, S>(simd, m);
-                for i in 0..2 {
-                    for j in 0..2 {
+                let outputs = transforms::outputs::<T, S, M, A>(simd, m);
+                for i in 0..M {
+                    for j in 0..M {
                         y[i][j][v] = T::plus(simd, outputs[i][j], shift[v]);
                     }
                 }
             }
             let at = self.grid.outputs(place);
-            for i in 0..2 {
-                for j in 0..2 {
+            for i in 0..M {
+                for j in 0..M {
                     if let Some(at) = at[i][j] {
                         let to = &mut self.y[at + panel.start..at + panel.end];
                         tiles::store::<T, S, V>(simd, y[i][j], to, self.add, self.rectified);
@@ -492,18 +557,18 @@ impl<T: Real> Forward<'_, T> {
 }
 
 /// What one block of tiles adds to the gradient of the transformed filter.
-struct Weight<'a, T> {
-    grid: &'a Grid,
+struct Weight<'a, T, const M: usize, const A: usize> {
+    grid: &'a Grid<M, A>,
     tiles: Range<usize>,
-    x: &'a [T],
+    x: Padded<'a, T>,
     dy: &'a [T],
     transformed: &'a mut [T],
     dy_transformed: &'a mut [T],
-    /// `[16][in_c][out_c]`
+    /// `[A][A][in_c][out_c]`
     slopes: &'a mut [T],
 }
 
-impl<T: Real> WithSimd for Weight<'_, T> {
+impl<T: Real, const M: usize, const A: usize> WithSimd for Weight<'_, T, M, A> {
     type Output = ();
 
     #[inline(always)]
@@ -521,14 +586,14 @@ impl<T: Real> WithSimd for Weight<'_, T> {
     }
 }
 
-impl<T: Real> Weight<'_, T> {
+impl<T: Real, const M: usize, const A: usize> Weight<'_, T, M, A> {
     #[inline(always)]
     fn panel<S: Simd, const V: usize>(&mut self, simd: S, panel: &Range<usize>, places: &[usize]) {
         self.transform_slopes::<S, V>(simd, panel);
         let (depth, most, width) = (self.grid.depth, self.grid.most, V * lanes::<T, S>());
         let (in_c, out_c) = (self.grid.s.in_c, self.grid.s.out_c);
         with_height!(S, P => {
-            for spot in 0..SPOTS {
+            for spot in 0..A * A {
                 let x = &self.transformed[spot * most * depth..][..most * depth];
                 let dy = &self.dy_transformed[spot * most * width..][..places.len() * width];
                 let (dy, _) = T::read::<S>(dy).as_chunks::<V>();
@@ -548,7 +613,7 @@ impl<T: Real> Weight<'_, T> {
         });
     }
 
-    /// Transforms the gradients of the outputs of one panel, to `[16][most][width]`.
+    /// Transforms the gradients of the outputs of one panel, to `[A][A][most][width]`.
     #[inline(always)]
     fn transform_slopes<S: Simd, const V: usize>(&mut self, simd: S, panel: &Range<usize>) {
         let (most, width) = (self.grid.most, V * lanes::<T, S>());
@@ -556,18 +621,18 @@ impl<T: Real> Weight<'_, T> {
             let at = self.grid.outputs(place);
             for v in 0..V {
                 let from = (panel.start + v * lanes::<T, S>()).min(panel.end);
-                let mut dy: Tile<T, S, 2> = [[T::splat(simd, T::zero()); 2]; 2];
-                for i in 0..2 {
-                    for j in 0..2 {
+                let mut dy: Tile<T, S, M> = [[T::splat(simd, T::zero()); M]; M];
+                for i in 0..M {
+                    for j in 0..M {
                         if let Some(at) = at[i][j] {
                             dy[i][j] = T::some(simd, &self.dy[at + from..at + panel.end]);
                         }
                     }
                 }
-                let z = transforms::slopes::<T, S>(simd, dy);
-                for spot in 0..SPOTS {
+                let z = transforms::slopes::<T, S, M, A>(simd, dy);
+                for spot in 0..A * A {
                     let to = &mut self.dy_transformed[(spot * most + t) * width..][..width];
-                    T::write::<S>(to)[v] = z[spot / 4][spot % 4];
+                    T::write::<S>(to)[v] = z[spot / A][spot % A];
                 }
             }
         }
