@@ -35,8 +35,8 @@ const BOTH_CHANNELS_MIN: usize = 48;
 /// The most: with more, filters are read from far for every few tiles.
 const CHANNELS_MAX: usize = 256;
 
-/// The most pairs of channels for tiles of 4×4 outputs.
-const PAIRS_MAX: usize = 192 * 128;
+/// The most pairs of channels for tiles of 4×4 outputs: with more, transformed filters no longer fit the caches.
+const PAIRS_MAX: usize = 192 * 192;
 
 /// Whether a convolution is one for this module. Threads share whole images, so there must be enough. Channels that do
 /// not fill their vectors (what follows would do with them) cost more here than in the direct convolution.
@@ -57,11 +57,13 @@ pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
         && 3 * tiles <= pixels
 }
 
-/// Whether tiles have 4×4 outputs. Where they hang far over the edges, smaller ones are less work; and filters of
-/// many channels, which are four times their size when they are transformed, no longer fit the caches.
+/// Whether tiles have 4×4 outputs. Where they hang far over the edges, smaller ones are less work, and where they are few
+/// the transforms of filters, which are four times as large as the filters, are not worth it.
 fn large_tiles(s: &ConvShape) -> bool {
     let tiles = |side: usize| s.out_h.div_ceil(side) * s.out_w.div_ceil(side);
-    36 * tiles(4) < 16 * tiles(2) && s.in_c * s.out_c <= PAIRS_MAX
+    3 * tiles(4) < tiles(2)
+        && s.batch * tiles(4) >= s.in_c.max(s.out_c)
+        && s.in_c * s.out_c <= PAIRS_MAX
 }
 
 /// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.
