@@ -251,10 +251,10 @@ impl Group {
             return;
         }
         let mut next = drawn[0];
-        let each = self.places.iter().zip(drawn.iter().step_by(inner));
-        for (copy, drawn) in each.rev() {
-            to[place(copy)] += T::from_f64(self.scale * (drawn - next));
-            next = *drawn;
+        for (copy, p) in self.places.iter().enumerate().rev() {
+            let own = drawn[copy * inner];
+            to[place(p)] += T::from_f64(self.scale * (own - next));
+            next = own;
         }
     }
 
