@@ -39,7 +39,7 @@ pub struct Evidence {
     pub inputs: String,
     /// Both networks in f64, grown in f64.
     pub f64: Vec<OutputEvidence>,
-    /// Both networks as stored, in f32.
+    /// Both networks in f32, the grown one as it is stored.
     pub f32: Vec<OutputEvidence>,
     /// What the relative difference in f64 must not exceed; infinite if noise was asked for.
     #[serde(with = "tolerance")]
@@ -92,8 +92,8 @@ pub enum VerifyError {
     },
     /// One of the networks does not compute numbers.
     #[error(
-        "output `{output}` of the old or the grown network is not finite on these inputs, so nothing \
-         can be proved; nothing was written"
+        "output `{output}` of the old or the grown network is not finite on these inputs, in f64 or in f32, so that \
+         the proof is not complete; nothing was written"
     )]
     NotFinite {
         /// The output.
@@ -222,6 +222,7 @@ fn described(graph: &Graph, ids: &[ValueId]) -> String {
 }
 
 fn difference<T: Real>(output: &str, a: &[T], b: &[T]) -> OutputEvidence {
+    assert_eq!(a.len(), b.len(), "the inputs are the same");
     let mut max_abs: f64 = 0.0;
     let mut scale: f64 = 0.0;
     for (x, y) in a.iter().zip(b) {
@@ -291,8 +292,8 @@ pub fn grow_and_prove(
     Ok(Proved { weights, evidence })
 }
 
-/// Proves growth on inputs in f64; no command grows without it. Parameters are read
-/// from `weights`, grown and dropped one by one.
+/// Proves growth on inputs in f64; no command grows without it, and [`Proof::in_f32`] after it. Parameters are read
+/// from `weights`, grown and dropped one by one. The old network is run in f32 too, for that.
 ///
 /// A difference beyond [`TOLERANCE`] is an error, unless the plan asks for noise that is not
 /// exact. `what` says for people what the inputs are.
@@ -308,6 +309,11 @@ pub fn prove(
 ) -> Result<Proof, VerifyError> {
     check_borders(graph, growth.graph())?;
     let single = evaluate(&mut context(threads)?, graph, weights, batch, inputs)?;
+    let finite = |numbers: &Vec<f32>| numbers.iter().all(|x| x.is_finite());
+    if let Some(broken) = single.iter().position(|numbers| !finite(numbers)) {
+        let output = graph.get(graph.outputs()[broken]).name.clone();
+        return Err(VerifyError::NotFinite { output });
+    }
     let wide_inputs: Vec<Vec<f64>> = inputs
         .iter()
         .map(|data| data.iter().map(|x| f64::from(*x)).collect())
@@ -349,8 +355,11 @@ impl Proof {
         self.double.iter().all(|output| output.max_rel <= TOLERANCE)
     }
 
-    /// Completes the evidence: the grown network in f32 on the same inputs, with its parameters as they are
-    /// stored.
+    /// Completes the evidence: the grown network in f32, with its parameters as they are stored (numbers of double precision
+    /// rounded), on the inputs of the proof.
+    ///
+    /// # Panics
+    /// If `graph`, `batch` or `inputs` are not those of the proof.
     pub fn in_f32<S: Source<f32> + ?Sized>(
         self,
         graph: &Graph,

@@ -233,6 +233,19 @@ fn history(args: &LookArgs) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     say!("{}\n{}", life.title, table(history_table(&life)));
+    for one in life
+        .versions
+        .iter()
+        .filter(|one| !one.record.grew.is_empty())
+    {
+        say!("version {} grew: {}", one.id, one.record.grew.join("; "));
+    }
+    for one in life.snapshots.iter().skip(1) {
+        if !one.record.new_classes.is_empty() {
+            let classes = one.record.new_classes.join(", ");
+            say!("{} brought new classes: {classes}", one.name);
+        }
+    }
     for decision in &life.decisions {
         let by = decision
             .step

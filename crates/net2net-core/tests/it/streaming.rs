@@ -9,8 +9,7 @@ use net2net_core::engine::evaluate;
 use net2net_core::graph::Graph;
 use net2net_core::ops::{Gemm, MatMul, Relu};
 use net2net_core::plan::{Insert, Layer, Mapping, Plan, Step, Symmetry, widen};
-use net2net_core::verify::compare;
-use net2net_core::verify::{grow_and_prove, prove};
+use net2net_core::verify::{VerifyError, compare, grow_and_prove, prove};
 use net2net_core::weights::{Source, Tensor, Weights, WeightsError, Widened, Words, initialize};
 use net2net_kernels::slices::Word;
 use net2net_kernels::{Context, Real};
@@ -99,6 +98,33 @@ fn a_proof_of_a_source_is_that_of_its_weights() {
         .chunk_by(|a, b| a == b)
         .for_each(|same| assert_eq!(same.len(), 4, "{same:?}"));
     assert_eq!(asked.len(), 4 * count);
+}
+
+#[test]
+fn what_is_not_finite_in_f32_is_refused() {
+    let graph: Graph = PERCEPTRON.parse().unwrap();
+    let plan = plan(&graph, Symmetry::default());
+    let growth = apply(&graph, &plan).unwrap();
+    let weights = initialize::<f32>(&graph, 1);
+    let input = vec![0.5; graph.get(graph.inputs()[0]).shape.elements(4)];
+    let inputs: [&[f32]; 1] = [&input];
+    let refused = |result: Result<_, VerifyError>| match result.unwrap_err() {
+        VerifyError::NotFinite { output } => output == graph.get(graph.outputs()[0]).name,
+        _ => false,
+    };
+    // Two such matrices after each other are more than f32 holds, and less than f64.
+    let mut large = weights.clone();
+    for (name, tensor) in weights.iter() {
+        let numbers = tensor.data().iter().map(|x| x * 1e30).collect();
+        large.insert(name, Tensor::new(tensor.shape().to_vec(), numbers).unwrap());
+    }
+    let old = prove(&graph, &plan, &growth, &large, 1, 4, &inputs, "halves");
+    assert!(refused(old.map(|_| ())));
+    // What was stored is not what grew.
+    let proof = prove(&graph, &plan, &growth, &weights, 1, 4, &inputs, "halves").unwrap();
+    let stored = growth.weights(&large).unwrap();
+    let new = proof.in_f32(&graph, (growth.graph(), &stored), 1, 4, &inputs);
+    assert!(refused(new.map(|_| ())));
 }
 
 #[test]

@@ -239,11 +239,16 @@ fn files(
     let (judges, lessons): (Vec<&Newcomer>, Vec<&Newcomer>) =
         found.images.iter().partition(|one| one.validation);
     if lessons.len() < least {
-        return Ok(Look::Nothing(format!(
+        let mut waiting = format!(
             "waiting for {least} new training images in {}; there are {}",
             folder.display(),
             lessons.len()
-        )));
+        );
+        for note in &found.notes {
+            waiting += "; ";
+            waiting += note;
+        }
+        return Ok(Look::Nothing(waiting));
     }
     let name = format!("files {}", before.len() + 1);
     let classes: Vec<String> = {

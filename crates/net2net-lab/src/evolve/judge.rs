@@ -137,7 +137,7 @@ pub(super) fn verdict(
     limits: &Limits,
     new: &[i64],
 ) -> Verdict {
-    if let Some(why) = beyond(cost, limits) {
+    if let Some(why) = limits.passed_by(cost.parameters, cost.flops, cost.latency_ms) {
         return Verdict::NotBetter(why);
     }
     let (Some(champion), Some([by, low, high])) = (&judgement.champion, judgement.difference)
@@ -206,28 +206,6 @@ fn some(all: &[String]) -> String {
     match all.len().saturating_sub(NAMED) {
         0 => named.join(", "),
         more => format!("{}, and {more} more", named.join(", ")),
-    }
-}
-
-/// What of the limits is passed.
-pub(super) fn beyond(cost: Cost, limits: &Limits) -> Option<String> {
-    if let Some(most) = limits.parameters.filter(|most| cost.parameters > *most) {
-        return Some(format!(
-            "it has {} parameters, and {most} are the limit",
-            cost.parameters
-        ));
-    }
-    if let Some(most) = limits.flops.filter(|most| cost.flops > *most) {
-        return Some(format!(
-            "a sample takes {} FLOPs, and {most} are the limit",
-            cost.flops
-        ));
-    }
-    match (limits.latency_ms, cost.latency_ms) {
-        (Some(most), Some(found)) if found > most => Some(format!(
-            "a sample takes {found:.3} ms, and {most} ms are the limit"
-        )),
-        _ => None,
     }
 }
 

@@ -91,6 +91,16 @@ fn show(home: &Home, champion: &Version) -> Result<(), EvolveError> {
         Some(hash) => put(CHAMPION_ONNX, hash, "onnx")?,
         None => remove(&place(CHAMPION_ONNX))?,
     }
+    let path = place(CHAMPION_CARD);
+    let bytes = card(home, champion, &path)?;
+    match is(&path, &sha256(&bytes)) {
+        true => Ok(()),
+        false => write_atomic(&path, &bytes).map_err(EvolveError::file(&path)),
+    }
+}
+
+/// The champion's card as it is written.
+fn card(home: &Home, champion: &Version, path: &Path) -> Result<Vec<u8>, EvolveError> {
     let normalization = home.store.fact(fact::NORMALIZATION)?;
     let card = Card {
         version: champion.id,
@@ -101,16 +111,12 @@ fn show(home: &Home, champion: &Version) -> Result<(), EvolveError> {
         classes: classes_of(home, champion)?,
         normalization: normalization.and_then(|text| serde_json::from_str(&text).ok()),
     };
-    let path = place(CHAMPION_CARD);
     let mut bytes = serde_json::to_vec_pretty(&card).map_err(|source| EvolveError::Json {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
     bytes.push(b'\n');
-    match is(&path, &sha256(&bytes)) {
-        true => Ok(()),
-        false => write_atomic(&path, &bytes).map_err(EvolveError::file(&path)),
-    }
+    Ok(bytes)
 }
 
 /// What is wrong with the champion's files, if anything.
@@ -120,12 +126,20 @@ pub(super) fn champion_fault(home: &Home) -> Result<Option<String>, EvolveError>
     };
     let champion = home.store.version(id)?;
     let onnx = champion.onnx.as_deref().map(|hash| (CHAMPION_ONNX, hash));
-    let files = [(CHAMPION_FILE, champion.model.as_str())];
+    let card = match card(home, &champion, &home.path().join(CHAMPION_CARD)) {
+        Ok(bytes) => sha256(&bytes),
+        // Something that it is made of is damaged: a fault to tell, not one to stop at.
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let files = [
+        (CHAMPION_FILE, champion.model.as_str()),
+        (CHAMPION_CARD, &card),
+    ];
     for (name, hash) in files.into_iter().chain(onnx) {
         let path = home.path().join(name);
         if !is(&path, hash) {
             return Ok(Some(format!(
-                "{} is not version {id}; `net2net evolve step` or `rollback` puts it right",
+                "{} is not that of version {id}; `net2net evolve step` or `rollback` puts it right",
                 path.display()
             )));
         }

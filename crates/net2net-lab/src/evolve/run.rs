@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use net2net_core::graph::Graph;
+
 use super::arrival::{Arrived, Look, look};
 use super::error::EvolveError;
 use super::home::Home;
-use super::judge::{Cost, beyond};
 use super::publish::settle;
 use super::samples::{classes_of_line, left, left_by_adoption};
 use super::spec::EvolveSpec;
@@ -17,7 +18,7 @@ use crate::compare::Stated;
 use crate::data::pack::{self, PACK_EXTENSION};
 use crate::data::{DataError, Dataset, ImageShape, Normalization};
 use crate::explore::Watcher;
-use crate::trial::reads;
+use crate::trial::{TrialError, reads};
 
 /// How often it is looked whether one is to stop while waiting.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -243,8 +244,15 @@ fn begin(home: &mut Home, spec: &EvolveSpec, arrived: Arrived) -> Result<Step, E
             new_classes.push(class.clone());
         }
     }
-    if let (true, Some(start)) = (before.is_empty(), home.store.fact(fact::START)?) {
-        suits(home, spec, &start, arrived.train.shape())?;
+    if before.is_empty() {
+        match (home.store.fact(fact::START)?, &spec.start.model) {
+            (Some(start), _) => suits(home, spec, &start, arrived.train.shape())?,
+            (None, Some(model)) => {
+                let built = model.build(arrived.train.shape(), classes.len());
+                within_limits(home, spec, &built.map_err(TrialError::from)?)?;
+            }
+            (None, None) => {}
+        }
     }
     let normalization = match home.store.fact(fact::NORMALIZATION)? {
         Some(known) => known,
@@ -293,25 +301,25 @@ fn suits(
     images: ImageShape,
 ) -> Result<(), EvolveError> {
     let network = home.network(start, "the network that the life begins with")?;
-    let refused = |why: String| EvolveError::Arrival {
+    within_limits(home, spec, &network.graph)?;
+    reads(&network.graph, images).map_err(|why| EvolveError::Arrival {
         folder: home.path().to_owned(),
-        why,
-    };
-    let cost = Cost {
-        parameters: network.graph.parameter_count(),
-        flops: network.graph.flops(),
-        latency_ms: None,
-    };
-    if let Some(why) = beyond(cost, &spec.limits) {
-        let why = format!("cannot begin with its network: {why}; raise [limits] in its spec.toml");
-        return Err(refused(why));
-    }
-    reads(&network.graph, images).map_err(|why| {
-        refused(format!(
+        why: format!(
             "cannot begin with these images: {why}; set `side` under [data.read] in its spec.toml, or make another home with a \
              network that reads them"
-        ))
+        ),
     })
+}
+
+fn within_limits(home: &Home, spec: &EvolveSpec, graph: &Graph) -> Result<(), EvolveError> {
+    let limits = &spec.limits;
+    match limits.passed_by(graph.parameter_count(), graph.flops(), None) {
+        None => Ok(()),
+        Some(why) => Err(EvolveError::Arrival {
+            folder: home.path().to_owned(),
+            why: format!("cannot begin with its network: {why}; raise [limits] in its spec.toml"),
+        }),
+    }
 }
 
 fn keep(home: &Home, data: &Dataset) -> Result<String, EvolveError> {

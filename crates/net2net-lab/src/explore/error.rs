@@ -62,12 +62,13 @@ pub enum ExploreError {
     },
     /// Nothing can grow.
     #[error(
-        "no move is possible on the start of seed {seed}: nothing in `moves` fits it, or all is beyond `limits`; \
-         `net2net inspect` shows what of a network can grow"
+        "no move is possible on the start of seed {seed}: {why}; `net2net inspect` shows what of a network can grow"
     )]
     NoMove {
         /// The seed.
         seed: u64,
+        /// What stands in the way of the moves.
+        why: String,
     },
     /// See [`ProcessError`].
     #[error(transparent)]

@@ -45,6 +45,25 @@ pub(crate) struct LeftOut {
     pub(crate) refused: Vec<String>,
 }
 
+impl LeftOut {
+    /// Why there is no move, if all were left out.
+    pub(crate) fn why(&self) -> String {
+        let beyond = match self.beyond {
+            0 => None,
+            1 => Some("one move is beyond `limits`".to_owned()),
+            moves => Some(format!("{moves} moves are beyond `limits`")),
+        };
+        let all: Vec<String> = beyond
+            .into_iter()
+            .chain(self.refused.iter().cloned())
+            .collect();
+        match all.is_empty() {
+            true => "nothing in `moves` fits it".to_owned(),
+            false => all.join("; "),
+        }
+    }
+}
+
 /// Plans all moves of a network, leaves out what is refused, beyond the limits or `known` by its fingerprint, and scores the
 /// rest: the best first, and what was left out.
 pub(crate) fn propose(
@@ -86,10 +105,8 @@ pub(crate) fn propose(
             continue;
         }
         let (parameters, flops) = (grown.parameter_count(), grown.flops());
-        let limits = asked.limits;
-        if limits.parameters.is_some_and(|most| parameters > most)
-            || limits.flops.is_some_and(|most| flops > most)
-        {
+        let beyond = |latency| asked.limits.passed_by(parameters, flops, latency).is_some();
+        if beyond(None) {
             left.beyond += 1;
             continue;
         }
@@ -97,9 +114,7 @@ pub(crate) fn propose(
             true => Some(latency_ms(grown, threads)?),
             false => None,
         };
-        if let (Some(most), Some(found)) = (limits.latency_ms, latency_ms)
-            && found > most
-        {
+        if beyond(latency_ms) {
             left.beyond += 1;
             continue;
         }

@@ -104,12 +104,17 @@ pub fn explore(
             duplicates: 0,
             broken: BTreeSet::new(),
         };
-        if !search.run()? {
-            return Ok(Ended::Interrupted);
-        }
-        match finish(&mut search)? {
+        let ended = search.run()?;
+        let found = match ended {
+            true => finish(&mut search)?,
+            false => None,
+        };
+        match found {
             Some(record) => exploration.seeds.push(record),
-            None => return Ok(Ended::Interrupted),
+            None => {
+                show_so_far(&search, exploration)?;
+                return Ok(Ended::Interrupted);
+            }
         }
     }
     write(&options.directory, &exploration)?;
@@ -150,8 +155,19 @@ fn parallel(
     Ok(found)
 }
 
-/// The front, the control and the record of a search; `None` if interrupted.
-fn finish(search: &mut Search<'_>) -> Result<Option<SeedRecord>, ExploreError> {
+/// The page of an exploration that was stopped, without its record: it is not done.
+fn show_so_far(search: &Search<'_>, mut exploration: Exploration) -> Result<(), ExploreError> {
+    if search.state.candidates.is_empty() {
+        return Ok(());
+    }
+    exploration.title += " (stopped; the same command goes on)";
+    let (_, front) = ranked_and_front(search);
+    exploration.seeds.push(record(search, front, None));
+    write_page(&search.options.directory, &exploration)
+}
+
+/// All candidates, the most accurate first, and the front.
+fn ranked_and_front(search: &Search<'_>) -> (Vec<usize>, Vec<usize>) {
     let accuracy_first = ObjectiveSpec {
         select: Select::Accuracy,
         ..search.spec.objective
@@ -159,6 +175,12 @@ fn finish(search: &mut Search<'_>) -> Result<Option<SeedRecord>, ExploreError> {
     let all: Vec<usize> = (0..search.state.candidates.len()).collect();
     let ranked = search.state.ranked(&all, &accuracy_first);
     let front = search.state.front(&ranked, search.spec.objective.cost);
+    (ranked, front)
+}
+
+/// The front, the control and the record of a search; `None` if interrupted.
+fn finish(search: &mut Search<'_>) -> Result<Option<SeedRecord>, ExploreError> {
+    let (ranked, front) = ranked_and_front(search);
     winners::write(&search.state, &search.folder, &front)?;
     let mut control = None;
     let wanted = search.spec.control && !search.spec.from_scratch;
@@ -174,15 +196,19 @@ fn finish(search: &mut Search<'_>) -> Result<Option<SeedRecord>, ExploreError> {
             None => return Ok(None),
         }
     }
+    Ok(Some(record(search, front, control)))
+}
+
+fn record(search: &Search<'_>, front: Vec<usize>, control: Option<Control>) -> SeedRecord {
     let state = &search.state;
     let trained = |i: &usize| state.results.keys().any(|(candidate, _)| candidate == i);
     let architectures = (1..state.candidates.len())
         .filter(|i| state.candidates[*i].plan.is_some() && trained(i))
         .count();
-    let records = all.iter().filter(|i| **i == 0 || trained(i));
-    Ok(Some(SeedRecord {
+    let records = (0..state.candidates.len()).filter(|i| *i == 0 || trained(i));
+    SeedRecord {
         seed: search.seed,
-        candidates: records.map(|i| candidate(state, *i)).collect(),
+        candidates: records.map(|i| candidate(state, i)).collect(),
         spent: state.spent,
         architectures,
         duplicates: search.duplicates,
@@ -191,7 +217,7 @@ fn finish(search: &mut Search<'_>) -> Result<Option<SeedRecord>, ExploreError> {
         predictions: predictions(state),
         rungs: between_rungs(state),
         control,
-    }))
+    }
 }
 
 fn control(search: &mut Search<'_>, best: usize) -> Result<Option<Control>, ExploreError> {
@@ -270,6 +296,10 @@ fn write(directory: &Path, exploration: &Exploration) -> Result<(), ExploreError
         source,
     })?;
     write_atomic(&path, &json).map_err(ExploreError::file(&path))?;
+    write_page(directory, exploration)
+}
+
+fn write_page(directory: &Path, exploration: &Exploration) -> Result<(), ExploreError> {
     let path = directory.join(PAGE_FILE);
     write_atomic(&path, page::render(exploration).as_bytes()).map_err(ExploreError::file(&path))
 }

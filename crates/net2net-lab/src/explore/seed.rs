@@ -125,6 +125,7 @@ impl Search<'_> {
             fits(&model.graph, self.data)?;
             model.write(&copy).map_err(crate::trial::TrialError::from)?;
         }
+        let latency_ms = self.within_limits(&copy)?;
         let recipe = match (self.spec.from_scratch, &start.model) {
             // It is the first of the candidates then.
             (true, Some(_)) => Some(self.spec.scratch_recipe()),
@@ -161,7 +162,6 @@ impl Search<'_> {
             }
             None => self.checkpoint(&copy)?.graph,
         };
-        let latency_ms = self.latency(&graph)?;
         self.state.candidates.push(Candidate {
             parent: None,
             generation: 0,
@@ -177,6 +177,28 @@ impl Search<'_> {
             self.account(&[(0, 0)]);
         }
         Ok(true)
+    }
+
+    /// Refuses a start beyond the limits before it trains: nothing that grows from it could be within them. Its latency, if
+    /// that matters.
+    fn within_limits(&self, copy: &Path) -> Result<Option<f64>, ExploreError> {
+        let graph = match &self.spec.start.model {
+            Some(model) => {
+                let train = &self.data.splits.train;
+                let built = model.build(train.shape(), train.classes().len());
+                built.map_err(crate::trial::TrialError::from)?
+            }
+            None => self.checkpoint(copy)?.graph,
+        };
+        let latency_ms = self.latency(&graph)?;
+        let limits = &self.spec.limits;
+        match limits.passed_by(graph.parameter_count(), graph.flops(), latency_ms) {
+            Some(why) => Err(ExploreError::Start {
+                seed: self.seed,
+                why: format!("is beyond the limits ({why})"),
+            }),
+            None => Ok(latency_ms),
+        }
     }
 
     fn trial_folder(&self, candidate: usize, rung: usize) -> PathBuf {
@@ -233,7 +255,10 @@ impl Search<'_> {
             scored
         };
         if candidate == 0 && scored.proposals.is_empty() {
-            return Err(ExploreError::NoMove { seed: self.seed });
+            return Err(ExploreError::NoMove {
+                seed: self.seed,
+                why: scored.left_out.why(),
+            });
         }
         let (seed, name, left) = (self.seed, label(candidate), &scored.left_out);
         self.watcher.note(&format!(

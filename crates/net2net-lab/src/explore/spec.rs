@@ -315,6 +315,31 @@ impl ExploreSpec {
 }
 
 impl Limits {
+    /// Which of them a network passes, in words. A latency that is not known passes none.
+    pub(crate) fn passed_by(
+        &self,
+        parameters: u64,
+        flops: u64,
+        latency_ms: Option<f64>,
+    ) -> Option<String> {
+        if let Some(most) = self.parameters.filter(|most| parameters > *most) {
+            return Some(format!(
+                "it has {parameters} parameters, and {most} are the limit"
+            ));
+        }
+        if let Some(most) = self.flops.filter(|most| flops > *most) {
+            return Some(format!(
+                "a sample takes {flops} FLOPs, and {most} are the limit"
+            ));
+        }
+        match (self.latency_ms, latency_ms) {
+            (Some(most), Some(found)) if found > most => Some(format!(
+                "a sample takes {found:.3} ms, and {most} ms are the limit"
+            )),
+            _ => None,
+        }
+    }
+
     /// Refuses limits that nothing is within.
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         let above_nothing = self.parameters != Some(0)

@@ -161,6 +161,18 @@ impl State {
         self.candidates.iter().any(|c| c.fingerprint == fingerprint)
     }
 
+    /// Whether a candidate has moves whose architecture is not there yet, as far as is known.
+    pub fn has_something_new(&self, candidate: usize) -> bool {
+        let moves = self.moves.get(&candidate);
+        moves.is_none_or(|moves| moves.iter().any(|one| !self.has(&one.fingerprint)))
+    }
+
+    /// Whether one of the candidates is another one trained on.
+    pub fn is_trained_on(&self, candidate: usize) -> bool {
+        let mut all = self.candidates.iter();
+        all.any(|one| one.parent == Some(candidate) && one.plan.is_none())
+    }
+
     /// Candidates with an accuracy, the best first; equal ones in the order of their adoption.
     pub fn ranked(&self, among: &[usize], objective: &ObjectiveSpec) -> Vec<usize> {
         let accuracy = |i: &usize| self.accuracy(*i).unwrap_or(f64::NEG_INFINITY);

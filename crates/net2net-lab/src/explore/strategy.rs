@@ -105,8 +105,14 @@ impl Halving {
             if members.is_empty() {
                 let mut parents = match generation {
                     1 => vec![0],
-                    _ => state.ranked(&self.finalists(&of(generation - 1), state), objective),
+                    // The best so far, of whichever generation, that have something left to try.
+                    _ => {
+                        let before = (1..generation).flat_map(|g| self.finalists(&of(g), state));
+                        let all: Vec<usize> = std::iter::once(0).chain(before).collect();
+                        state.ranked(&all, objective)
+                    }
                 };
+                parents.retain(|parent| state.has_something_new(*parent));
                 parents.truncate(self.parents);
                 return match parents.iter().find(|p| !state.moves.contains_key(*p)) {
                     Some(parent) => Next::Score(*parent),
@@ -158,6 +164,7 @@ impl Halving {
         if self.growth
             && self.population > 1
             && let Some(parent) = parents.first()
+            && !state.is_trained_on(*parent)
         {
             adopted.push(Adoption {
                 parent: *parent,

@@ -39,10 +39,16 @@ pub(super) fn write(state: &State, folder: &Path, front: &[usize]) -> Result<(),
         match state.last(*candidate) {
             Some((rung, _)) => {
                 let from = folder.join("trials").join(trial(*candidate, rung));
-                for file in [MODEL_FILE, ONNX_FILE] {
-                    if from.join(file).exists() {
-                        copy(&from.join(file), &to.join(file))?;
-                    }
+                let network = from.join(MODEL_FILE);
+                let damaged = |source| ExploreError::Damaged {
+                    remove: from.clone(),
+                    source: Box::new(source),
+                };
+                // Whatever has become of the trial's files since, people get whole ones.
+                let model = Checkpoint::read(&network).map_err(damaged)?;
+                copy(&network, &to.join(MODEL_FILE))?;
+                if from.join(ONNX_FILE).exists() {
+                    write_onnx(&model, &to.join(ONNX_FILE))?;
                 }
             }
             // A start that was not trained here, as it was given.

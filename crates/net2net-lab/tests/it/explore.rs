@@ -161,6 +161,37 @@ fn halving_keeps_the_better_half_and_grows_the_best_again() {
 }
 
 #[test]
+fn what_grows_next_is_the_best_so_far_and_not_the_best_of_the_last_generation() {
+    let search = Search::Halving {
+        population: 4,
+        rungs: vec![1.0],
+        keep: 1.0,
+        generations: 3,
+        parents: 1,
+    };
+    // All that grows is worse than the start.
+    let (state, asked) = play(&search, 0, |_| Some(0.4));
+    let scored = asked.iter().filter(|n| matches!(n, Next::Score(_)));
+    assert_eq!(scored.collect::<Vec<_>>()[0], &Next::Score(0));
+    let of = |generation: usize| {
+        let all = state.candidates.iter();
+        let all = all.filter(move |c| c.generation == generation);
+        all.map(|c| (c.parent, c.name.clone())).collect::<Vec<_>>()
+    };
+    let child = |name: &str| (Some(0), name.to_owned());
+    assert_eq!(
+        of(1),
+        [child("train on"), child("0/0"), child("0/1"), child("0/2")]
+    );
+    assert_eq!(of(2), [child("0/3"), child("0/4"), child("0/5")]);
+    // The start has nothing left to try.
+    assert!(
+        of(3).iter().all(|(parent, _)| *parent == Some(1)),
+        "{state:?}"
+    );
+}
+
+#[test]
 fn evolution_is_the_same_for_a_seed_and_ends_with_its_children() {
     let search = Search::Evolution {
         population: 4,

@@ -397,6 +397,21 @@ fn what_goes_wrong_is_said_and_leaves_the_rest() {
         text(&output.stderr)
     );
 
+    // A start that is larger than anything may be is refused before it trains; so are moves, with reasons.
+    for (most, why) in [(1000, "is beyond the limits"), (1760, "moves are beyond")] {
+        let limited = format!("{EXPLORE}\n[limits]\nparameters = {most}\n");
+        fs::write(path.join("limited.toml"), limited).unwrap();
+        let out = format!("limited-{most}");
+        let output = run(path, &["explore", "limited.toml", "--out", &out]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = text(&output.stderr);
+        assert!(error.contains(why), "{error}");
+        assert_eq!(
+            path.join(out).join("seed2/trials/c000-r0").exists(),
+            most == 1760
+        );
+    }
+
     // Candidates that run away are left out, and the search ends.
     let small = EXPLORE.replace("generations = 2", "generations = 1");
     let at = small.rfind("learning_rate = 0.05").unwrap();
@@ -434,8 +449,21 @@ fn what_goes_wrong_is_said_and_leaves_the_rest() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(
         timeless(json(&path.join("some/exploration.json"))),
-        timeless(record)
+        timeless(record.clone())
     );
+
+    // A damaged network among the winners.
+    let winner = record["seeds"][0]["front"][0].as_u64().unwrap();
+    let trials = path.join("some/seed2/trials");
+    let last = (0..2)
+        .rev()
+        .map(|rung| trials.join(format!("c{winner:03}-r{rung}")));
+    let last = last.into_iter().find(|trial| trial.exists()).unwrap();
+    fs::write(last.join("model.safetensors"), "damaged").unwrap();
+    let output = run(path, &["explore", "--out", "some", "--resume"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("resume"), "{error}");
 
     // A damaged start, which lies beside its spec.
     fs::create_dir(path.join("beside")).unwrap();

@@ -461,7 +461,7 @@ impl Report {
             "\n\nA made-up stack of residual blocks in f32, widened by {} with `net2net grow`, all files \
              in the system's cache. Medians of {} rounds, in which growing and `cp` take turns. *Grow* \
              is the whole command: reading, planning, growing, writing and synchronising with the disk, \
-             and the proof: both networks in f32 and f64, and what was written in f64, on 4 samples. \
+             and the proof: both networks in f64, the old one in f32, and what was written in both, on 4 samples. \
              *Speed* is the time of copying the output over that of growing; the last column has it \
              against a copy that is synchronised with the disk too, as the grown file is. Peak memory is \
              that of the process (`/usr/bin/time`), mapped files included; the limit is 1 GiB and the \

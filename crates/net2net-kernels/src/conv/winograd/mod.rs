@@ -4,8 +4,8 @@
 //! A tile of 6×6 inputs, which overlaps its neighbours by two, and each filter are transformed to 36 numbers
 //! each. Their products, summed over the channels, are 36 matrix products, and what comes out is transformed to 4×4
 //! outputs: 36 multiplications where there are 144 otherwise. With 4×4 inputs and 2×2 outputs it is 16 where there are 36. Weight gradients
-//! are the same the other way. Rounding errors are about twice those of the sum itself, so that this is for `f32`; what is proved
-//! in `f64` does not go through here.
+//! are the same the other way. Rounding errors are about twice those of a plain sum with 4×4 outputs, and less with 2×2, so that this is for
+//! `f32`; what is proved in `f64` does not go through here.
 //!
 //! Throughout, `M` is the side of a tile of outputs, and `A`, which is `M + 2`, that of a tile of inputs.
 
@@ -26,7 +26,8 @@ use crate::vectors::lanes;
 use crate::{Context, Real};
 use transforms::Tile;
 
-/// Elements of transformed tiles that are worked on at once: they should stay in a core's L2 cache.
+/// Elements of transformed tiles that are worked on at once, but for 24 tiles at least: they should stay in a core's L2
+/// cache.
 const BLOCK_ELEMENTS: usize = 64 * 1024;
 /// The fewest channels on either side, and of both together: with fewer the transforms cost what the
 /// products save.
@@ -57,13 +58,19 @@ pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
         && 3 * tiles <= pixels
 }
 
-/// Whether tiles have 4×4 outputs. Where they hang far over the edges, smaller ones are less work, and where they are few
+/// Whether tiles have 4×4 outputs. Where they hang far over the edges they save too little, and where they are few
 /// the transforms of filters, which are four times as large as the filters, are not worth it.
 fn large_tiles(s: &ConvShape) -> bool {
     let tiles = |side: usize| s.out_h.div_ceil(side) * s.out_w.div_ceil(side);
     3 * tiles(4) < tiles(2)
         && s.batch * tiles(4) >= s.in_c.max(s.out_c)
         && s.in_c * s.out_c <= PAIRS_MAX
+}
+
+/// The same for weight gradients, where each thread has transformed filters of its own.
+fn large_tiles_of_weights(s: &ConvShape, threads: usize) -> bool {
+    let tiles = s.out_h.div_ceil(4) * s.out_w.div_ceil(4);
+    large_tiles(s) && 2 * s.batch * tiles >= threads * s.in_c.max(s.out_c)
 }
 
 /// `y = finish(x ∗ w)`, or `y = finish(y + x ∗ w)`.
@@ -150,7 +157,7 @@ pub(super) fn backward_weight<T: Real>(
     x: &[T],
     dy: &[T],
 ) -> usize {
-    match large_tiles(s) {
+    match large_tiles_of_weights(s, cx.threads()) {
         true => backward_weight_by::<T, 4, 6>(cx, s, x, dy),
         false => backward_weight_by::<T, 2, 4>(cx, s, x, dy),
     }

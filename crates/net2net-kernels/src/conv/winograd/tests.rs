@@ -150,6 +150,8 @@ fn tiles_are_large_where_they_fit_and_are_many() {
     assert!(!large_tiles(&s(6, 16, 64)));
     assert!(!large_tiles(&s(8, 64, 8)));
     assert!(!large_tiles(&s(32, 256, 64)));
+    let few = s(8, 64, 16);
+    assert!(large_tiles_of_weights(&few, 2) && !large_tiles_of_weights(&few, 4));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The transforms of F(2×2, 3×3) and F(4×4, 3×3): of tiles of the input, of filters and of tiles of outputs, and
 //! those that go back.
 //!
-//! With Lavin & Gray's matrices a tile of inputs becomes `Bᵀ d B`, a filter `G g Gᵀ`, the sum of their
+//! In Lavin & Gray's form a tile of inputs becomes `Bᵀ d B`, a filter `G g Gᵀ`, the sum of their
 //! products `m` becomes the outputs `Aᵀ m A`; gradients go through the same matrices the other way. The
 //! matrices follow from points at which polynomials are evaluated (Winograd 1980): 0, ±1 and infinity for
 //! 2×2 outputs, and 0, ±√½, ±√2 and infinity for 4×4. With Lavin & Gray's ±1 and ±2 the largest

@@ -46,12 +46,9 @@ fn line(life: &Life, one: &Version) -> String {
     if Some(one.id) == life.head {
         notes.push("its trunk goes on".to_owned());
     }
-    let title = match record.grew.is_empty() {
-        true => String::new(),
-        false => format!(" title=\"{}\"", escape(&record.grew.join("; "))),
-    };
+    notes.extend(record.grew.iter().cloned());
     format!(
-        "<span{title}>version {}</span> {accuracy}{gain} <small>{}</small>",
+        "version {} {accuracy}{gain} <small>{}</small>",
         one.id,
         escape(&notes.join(" · "))
     )

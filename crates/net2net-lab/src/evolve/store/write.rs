@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Transaction, params};
 use serde_json::{Value, json};
 
-use super::rows::{ArrivedFile, NewDecision, NewVersion, Snapshot, Step};
+use super::rows::{ArrivedFile, Event, NewDecision, NewVersion, Snapshot, Step};
 use super::{Store, fact, now};
 use crate::evolve::error::EvolveError;
 
@@ -172,10 +172,14 @@ impl Store {
         drop_after: Option<i64>,
         used: &BTreeSet<i64>,
     ) -> Result<(), EvolveError> {
+        let deployed = self.champion()? == Some(version) && self.is_deployed(version)?;
         self.transaction(|to| {
             set(to, fact::CHAMPION, &version.to_string())?;
             set(to, fact::HEAD, &version.to_string())?;
-            set(to, fact::HOOK, &version.to_string())?;
+            // What is deployed already is not deployed again.
+            if !deployed {
+                set(to, fact::HOOK, &version.to_string())?;
+            }
             if let Some(last) = drop_after {
                 to.execute(
                     "UPDATE snapshots SET dropped = 1 WHERE id > ?1",
@@ -206,6 +210,14 @@ impl Store {
             });
             event(to, "rolled-back", &data)
         })
+    }
+
+    /// Whether the last hook was for this version and ended well.
+    fn is_deployed(&self, version: i64) -> Result<bool, EvolveError> {
+        let events = self.events()?;
+        let last = events.iter().rev().find(|event| event.kind == "hook");
+        let well = |last: &Event| last.data["version"] == version && last.data["ended"] == "well";
+        Ok(last.is_some_and(well))
     }
 
     /// Notes that the hook for a version has run, and how that ended.

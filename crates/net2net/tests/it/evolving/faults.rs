@@ -100,6 +100,20 @@ fn what_goes_wrong_is_said_and_the_champion_stays() {
 }
 
 #[test]
+fn a_start_beyond_the_limits_is_refused_before_anything_trains() {
+    let folder = home(&(SPEC.to_owned() + "\n[limits]\nparameters = 1000\n"));
+    let output = evolve(folder.path(), &["step", "home"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("parameters, and 1000 are the limit"),
+        "{error}"
+    );
+    let life = history(folder.path(), "home");
+    assert!(life["steps"].as_array().unwrap().is_empty(), "{life}");
+}
+
+#[test]
 fn a_trial_that_crashes_leaves_the_champion() {
     let folder = home(SPEC);
     let path = folder.path();

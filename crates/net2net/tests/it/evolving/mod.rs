@@ -164,6 +164,7 @@ fn a_model_lives_through_slices_and_goes_back() {
         "slice 3",
         "160 + 160",
         "step 2: grow yes",
+        "version 2 grew: widen",
         "page: home/evolve.html",
     ] {
         assert!(shown.contains(word), "{word} is not in\n{shown}");
@@ -188,6 +189,15 @@ fn a_model_lives_through_slices_and_goes_back() {
         deployed.starts_with("version 1\n") && deployed.ends_with("version 1\n"),
         "{deployed}"
     );
+    // What is the champion already is not deployed again.
+    done(path, &["rollback", "home", "1"]);
+    let after = fs::read_to_string(path.join("home/deployed.txt")).unwrap();
+    assert_eq!(after, deployed);
+    // A card that is lost is said, and put right.
+    fs::remove_file(path.join("home/champion.json")).unwrap();
+    assert!(done(path, &["status", "home"]).contains("champion.json is not that of version 1"));
+    done(path, &["rollback", "home", "1"]);
+    assert!(path.join("home/champion.json").exists());
     let events = fs::read_to_string(path.join("home/events.jsonl")).unwrap();
     let last: Vec<Value> = events
         .lines()
