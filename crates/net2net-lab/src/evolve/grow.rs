@@ -132,13 +132,17 @@ fn proposals(
         write_atomic(&path, &bytes).map_err(EvolveError::file(&path))?;
         scored
     };
-    work.watcher.note(&format!(
-        "step {}: the training loss has come to a plateau; {} moves scored, the best is probed: {}",
-        work.step.id,
-        proposals.len(),
-        proposals.first().map_or("none", |best| &best.name)
-    ));
+    let count = proposals.len();
     proposals.truncate(settings.probes);
+    let names: Vec<&str> = proposals.iter().map(|one| one.name.as_str()).collect();
+    work.watcher.note(&format!(
+        "step {}: the training loss has come to a plateau; {count} moves scored; probed: {}",
+        work.step.id,
+        match names.is_empty() {
+            true => "none".to_owned(),
+            false => names.join(", "),
+        }
+    ));
     Ok(proposals)
 }
 
