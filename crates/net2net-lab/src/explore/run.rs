@@ -104,8 +104,7 @@ pub fn explore(
             duplicates: 0,
             broken: BTreeSet::new(),
         };
-        let ended = search.run()?;
-        let found = match ended {
+        let found = match search.run()? {
             true => finish(&mut search)?,
             false => None,
         };
