@@ -259,13 +259,17 @@ fn a_trial_that_is_killed_goes_on_and_two_at_once_leave_one_result() {
     assert_eq!(result("killed"), result("whole"));
 }
 
-/// When each finished trial was finished.
+/// When each published trial was finished. One in its working directory, `.partial`, is not: its process may outlive the
+/// exploration for a moment, and publishes it between two looks.
 fn finished(out: &Path) -> BTreeMap<PathBuf, SystemTime> {
     let trials = out.join("seed2/trials");
     let Ok(entries) = fs::read_dir(trials) else {
         return BTreeMap::new();
     };
-    let done = entries.map(|entry| entry.unwrap().path().join("done.json"));
+    let published = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_none());
+    let done = published.map(|path| path.join("done.json"));
     done.filter(|path| path.exists())
         .map(|path| {
             (
