@@ -23,6 +23,9 @@ pub struct Context<T> {
     scratch: Vec<Vec<T>>,
     filter: Vec<T>,
     panels: Vec<T>,
+    piece: Vec<T>,
+    /// For work that each thread does by itself, one for each; none before the first such work.
+    alone: Vec<Context<T>>,
 }
 
 impl<T: Real> Context<T> {
@@ -30,16 +33,24 @@ impl<T: Real> Context<T> {
     /// thread nothing is started.
     pub fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
         let threads = threads.max(1);
-        let helpers = match threads {
-            1 => None,
-            _ => Some(Helpers::new(threads - 1)?),
-        };
-        Ok(Self {
-            helpers,
-            scratch: vec![Vec::new(); threads],
+        let mut cx = Self::alone();
+        if threads > 1 {
+            cx.helpers = Some(Helpers::new(threads - 1)?);
+            cx.scratch.resize(threads, Vec::new());
+        }
+        Ok(cx)
+    }
+
+    /// A context of the calling thread.
+    fn alone() -> Self {
+        Self {
+            helpers: None,
+            scratch: vec![Vec::new()],
             filter: Vec::new(),
             panels: Vec::new(),
-        })
+            piece: Vec::new(),
+            alone: Vec::new(),
+        }
     }
 
     /// How many threads kernels run on.
@@ -67,26 +78,57 @@ impl<T: Real> Context<T> {
     {
         let useful = rows.saturating_mul(elements_per_row) / ELEMENTS_PER_THREAD_MIN;
         let parts = self.threads().min(useful).min(rows).max(1);
-        let Some(helpers) = self.helpers.as_ref().filter(|_| parts > 1) else {
-            return vec![work(0..rows, data, &mut self.scratch[0])];
+        deal(
+            self.helpers.as_ref(),
+            rows,
+            data,
+            &mut self.scratch[..parts],
+            work,
+        )
+    }
+
+    /// Cuts `rows` rows of `data` into one part per thread and runs `work` on all parts at the same time, each with a context of
+    /// one thread, so that threads do not wait for each other before all is done. `work` gets the numbers of its rows, its part
+    /// and its context; the results come back in the order of the rows. With fewer than `least` rows for each thread it is
+    /// all one part, and the context this one.
+    ///
+    /// Where the cuts fall depends on the sizes and on the number of threads only.
+    pub fn side_by_side<D, R, F>(&mut self, rows: usize, least: usize, data: D, work: F) -> Vec<R>
+    where
+        D: Rows,
+        R: Send,
+        F: Fn(Range<usize>, D, &mut Context<T>) -> R + Sync,
+    {
+        let threads = self.threads();
+        if threads == 1 || rows < least.max(1).saturating_mul(threads) {
+            return vec![work(0..rows, data, self)];
+        }
+        self.alone.resize_with(threads, Self::alone);
+        deal(self.helpers.as_ref(), rows, data, &mut self.alone, work)
+    }
+
+    /// Adds the first `dst.len()` elements of what [`Self::put_piece`] got from each of the `parts` parts of the last
+    /// [`Self::side_by_side`], in order, into `dst`.
+    ///
+    /// # Panics
+    /// If one of them has fewer.
+    pub fn sum_pieces(&mut self, parts: usize, dst: &mut [T], accumulate: bool) {
+        let mut pieces: Vec<Vec<T>> = match parts {
+            1 => vec![self.take_piece()],
+            _ => self.alone[..parts]
+                .iter_mut()
+                .map(Self::take_piece)
+                .collect(),
         };
-        let mut results: Vec<Option<R>> = (0..parts).map(|_| None).collect();
-        let work = &work;
-        helpers.scope(parts - 1, |helpers| {
-            let mut rest = data;
-            let slots = results.iter_mut().zip(&mut self.scratch).enumerate();
-            for (part, (result, scratch)) in slots {
-                let range = part * rows / parts..(part + 1) * rows / parts;
-                let (mine, others) = rest.split_rows(range.len());
-                rest = others;
-                if part + 1 == parts {
-                    *result = Some(work(range, mine, scratch));
-                } else {
-                    helpers.spawn(move || *result = Some(work(range, mine, scratch)));
+        self.sum(&pieces, dst, accumulate);
+        match (parts, pieces.pop()) {
+            (1, Some(piece)) => self.put_piece(piece),
+            (_, last) => {
+                for (cx, piece) in self.alone.iter_mut().zip(pieces.into_iter().chain(last)) {
+                    cx.put_piece(piece);
                 }
             }
-        });
-        results.into_iter().flatten().collect()
+        }
     }
 
     /// Adds the first `dst.len()` elements of the first `parts` scratch buffers, in order, into
@@ -94,9 +136,15 @@ impl<T: Real> Context<T> {
     pub(crate) fn sum_scratch(&mut self, parts: usize, dst: &mut [T], accumulate: bool) {
         let empty = vec![Vec::new(); self.threads()];
         let partials = std::mem::replace(&mut self.scratch, empty);
-        let len = dst.len();
+        self.sum(&partials[..parts], dst, accumulate);
+        self.scratch = partials;
+    }
+
+    /// Writes the sum of the first `dst.len()` elements of all buffers, in order, to `dst`, or adds it.
+    fn sum(&mut self, partials: &[Vec<T>], dst: &mut [T], accumulate: bool) {
+        let (len, parts) = (dst.len(), partials.len());
         self.for_rows(len, parts, Out(dst, 1), |range, Out(dst, _), _| {
-            for (i, partial) in partials[..parts].iter().enumerate() {
+            for (i, partial) in partials.iter().enumerate() {
                 let src = &partial[range.clone()];
                 elementwise::write(
                     accumulate || i > 0,
@@ -107,7 +155,6 @@ impl<T: Real> Context<T> {
                 );
             }
         });
-        self.scratch = partials;
     }
 
     /// The scratch buffers, one per thread.
@@ -136,6 +183,53 @@ impl<T: Real> Context<T> {
     pub(crate) fn put_panels(&mut self, panels: Vec<T>) {
         self.panels = panels;
     }
+
+    /// Lends out a buffer for what is worked on piece by piece, with what was left there before;
+    /// [`Self::put_piece`] takes it back.
+    pub fn take_piece(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.piece)
+    }
+
+    /// See [`Self::take_piece`].
+    pub fn put_piece(&mut self, piece: Vec<T>) {
+        self.piece = piece;
+    }
+}
+
+/// Cuts rows into as many parts as there are `own`, and runs `work` on each part, each with one of them, at the same time.
+fn deal<X, D, R, F>(
+    helpers: Option<&Helpers>,
+    rows: usize,
+    data: D,
+    own: &mut [X],
+    work: F,
+) -> Vec<R>
+where
+    X: Send,
+    D: Rows,
+    R: Send,
+    F: Fn(Range<usize>, D, &mut X) -> R + Sync,
+{
+    let parts = own.len();
+    let Some(helpers) = helpers.filter(|_| parts > 1) else {
+        return vec![work(0..rows, data, &mut own[0])];
+    };
+    let mut results: Vec<Option<R>> = (0..parts).map(|_| None).collect();
+    let work = &work;
+    helpers.scope(parts - 1, |helpers| {
+        let mut rest = data;
+        for (part, (result, own)) in results.iter_mut().zip(own).enumerate() {
+            let range = part * rows / parts..(part + 1) * rows / parts;
+            let (mine, others) = rest.split_rows(range.len());
+            rest = others;
+            if part + 1 == parts {
+                *result = Some(work(range, mine, own));
+            } else {
+                helpers.spawn(move || *result = Some(work(range, mine, own)));
+            }
+        }
+    });
+    results.into_iter().flatten().collect()
 }
 
 impl<T: Real> fmt::Debug for Context<T> {
@@ -176,6 +270,33 @@ mod tests {
                 (0..7).collect::<Vec<_>>()
             );
             assert!(data.iter().enumerate().all(|(i, &x)| x == (i / 3) as f64));
+        }
+    }
+
+    #[test]
+    fn threads_side_by_side_have_contexts_of_their_own_and_their_pieces_come_together() {
+        for (threads, rows, parts) in [(1, 7, 1), (2, 7, 2), (3, 7, 3), (3, 5, 1), (2, 0, 1)] {
+            let mut cx = Context::<f64>::new(threads).unwrap();
+            for _ in 0..2 {
+                let mut data = vec![1.0; rows * 3];
+                let work =
+                    |range: Range<usize>, Out(part, _): Out<'_, f64>, own: &mut Context<f64>| {
+                        assert_eq!(part.len(), range.len() * 3);
+                        part.fill(2.0);
+                        let mut piece = own.take_piece();
+                        piece.clear();
+                        piece.extend([range.len() as f64, 5.0]);
+                        own.put_piece(piece);
+                        own.threads()
+                    };
+                let each = cx.side_by_side(rows, 2, Out(&mut data, 3), work);
+                let own = if parts == 1 { threads } else { 1 };
+                assert_eq!(each, vec![own; parts]);
+                assert!(data.iter().all(|x| *x == 2.0));
+                let mut sum = [10.0];
+                cx.sum_pieces(parts, &mut sum, true);
+                assert_eq!(sum, [10.0 + rows as f64]);
+            }
         }
     }
 

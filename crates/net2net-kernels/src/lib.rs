@@ -59,7 +59,7 @@ mod context;
 mod lanes;
 mod matrix;
 mod real;
-mod rows;
+pub mod rows;
 mod taps;
 mod vectors;
 

@@ -1,17 +1,17 @@
 //! Slices that split at a row: how a kernel's arguments are dealt out to threads.
 
 /// Something made of rows that can be cut in two between them.
-pub(crate) trait Rows: Send + Sized {
+pub trait Rows: Send + Sized {
     /// The first `rows` rows, and the others.
     fn split_rows(self, rows: usize) -> (Self, Self);
 }
 
 /// Rows to read: the elements, and how many there are to a row.
 #[derive(Clone, Copy)]
-pub(crate) struct In<'a, T>(pub &'a [T], pub usize);
+pub struct In<'a, T>(pub &'a [T], pub usize);
 
 /// Rows to write: the elements, and how many there are to a row.
-pub(crate) struct Out<'a, T>(pub &'a mut [T], pub usize);
+pub struct Out<'a, T>(pub &'a mut [T], pub usize);
 
 impl<T: Sync> Rows for In<'_, T> {
     fn split_rows(self, rows: usize) -> (Self, Self) {

@@ -1,9 +1,10 @@
 //! Which nodes one kernel computes together, so that numbers are written and read once.
 //!
 //! A batch normalisation is computed with the sum and the rectifier that follow it, as in a block with
-//! a shortcut (He et al. 2016). Where nothing is learnt, a convolution is computed with the normalisation, the sum
-//! and the rectifier that follow: the running statistics are constants then, and go into the filter
-//! and the shift.
+//! a shortcut (He et al. 2016), and with the convolution that it reads: where nothing is learnt, the running
+//! statistics are constants, and go into the filter and the shift; where the convolution is learnt, both go through
+//! the images piece by piece. Where nothing is learnt, a convolution without a normalisation is computed with what
+//! follows too.
 
 use std::collections::HashMap;
 
@@ -18,6 +19,8 @@ pub struct Tail {
     pub residual: bool,
     /// What is below zero becomes zero.
     pub relu: bool,
+    /// Normalising and all that follows is left to the one kernel that reads the output.
+    pub deferred: bool,
 }
 
 /// Nodes that one kernel computes; each but the last is read by the next one alone.
@@ -31,6 +34,10 @@ pub(super) struct Chain {
     sum: Option<(NodeId, ValueId)>,
     /// A rectifier.
     rectifier: Option<NodeId>,
+    /// Whether normalising is left to the reader.
+    deferred: bool,
+    /// What the maker of the first input has left to be done.
+    pub(super) before: Option<Tail>,
 }
 
 impl Chain {
@@ -41,6 +48,8 @@ impl Chain {
             norm: None,
             sum: None,
             rectifier: None,
+            deferred: false,
+            before: None,
         }
     }
 
@@ -48,6 +57,13 @@ impl Chain {
     pub(super) fn last(&self) -> NodeId {
         let sum = self.sum.map(|(node, _)| node);
         self.rectifier.or(sum).or(self.norm).unwrap_or(self.head)
+    }
+
+    /// What a convolution that is learnt computes before it is normalised, where that is an output of its own: the
+    /// backward pass reads it again.
+    pub(super) fn kept(&self, mode: Mode) -> Option<NodeId> {
+        let kept = mode == Mode::Train && self.norm.is_some() && !self.deferred;
+        kept.then_some(self.head)
     }
 
     /// The value that is added.
@@ -59,6 +75,7 @@ impl Chain {
         Tail {
             residual: self.sum.is_some(),
             relu: self.rectifier.is_some(),
+            deferred: self.deferred,
         }
     }
 
@@ -81,17 +98,21 @@ impl Chain {
 pub(super) fn chains(graph: &Graph, mode: Mode) -> Vec<Chain> {
     let search = Search {
         graph,
+        mode,
         consumers: graph.consumers(),
     };
     let mut of_head: HashMap<NodeId, Chain> = HashMap::new();
     let mut taken = vec![false; graph.nodes().len()];
-    for id in graph.node_ids().filter(|id| starts(graph.at(*id), mode)) {
+    for id in graph.node_ids().filter(|id| starts(graph.at(*id))) {
         if taken[id.index()] {
             continue;
         }
         let chain = search.from(id, &taken);
         chain.nodes().for_each(|id| taken[id.index()] = true);
         of_head.insert(id, chain);
+    }
+    if mode == Mode::Train {
+        search.defer(&mut of_head);
     }
     let in_order = graph.node_ids().filter_map(|id| match of_head.get(&id) {
         Some(chain) => Some(*chain),
@@ -101,16 +122,13 @@ pub(super) fn chains(graph: &Graph, mode: Mode) -> Vec<Chain> {
 }
 
 /// Whether others may be computed with a node.
-fn starts(node: &Node, mode: Mode) -> bool {
-    match node.op {
-        Op::BatchNorm(_) => true,
-        Op::Conv(_) => mode == Mode::Evaluate,
-        _ => false,
-    }
+fn starts(node: &Node) -> bool {
+    matches!(node.op, Op::BatchNorm(_) | Op::Conv(_))
 }
 
 struct Search<'a> {
     graph: &'a Graph,
+    mode: Mode,
     consumers: Vec<Vec<NodeId>>,
 }
 
@@ -124,10 +142,34 @@ impl Search<'_> {
             norm,
             ..Chain::alone(head)
         };
+        if self.mode == Mode::Train && norm.is_none() && !is_norm(&head) {
+            return chain;
+        }
         chain.sum = self.sum(chain.last(), taken);
         let rectifier = self.first_reader(chain.last());
         chain.rectifier = rectifier.filter(|next| matches!(self.graph.at(*next).op, Op::Relu(_)));
         chain
+    }
+
+    /// Leaves normalising to the readers of learnt convolutions' chains, where those are such chains too and no sum is
+    /// between.
+    fn defer(&self, chains: &mut HashMap<NodeId, Chain>) {
+        let learnt = |chain: &Chain| chain.norm.is_some();
+        let makers: Vec<NodeId> = chains.keys().copied().collect();
+        for head in makers {
+            let maker = chains[&head];
+            let reader = self.first_reader(maker.last());
+            if learnt(&maker)
+                && maker.sum.is_none()
+                && let Some(reader) = reader.and_then(|reader| chains.get_mut(&reader))
+                && learnt(reader)
+            {
+                reader.before = Some(maker.tail());
+                if let Some(maker) = chains.get_mut(&head) {
+                    maker.deferred = true;
+                }
+            }
+        }
     }
 
     /// The one node that reads a node's output, and the output.

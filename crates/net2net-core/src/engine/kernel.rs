@@ -81,6 +81,11 @@ pub trait Kernel<T: Real>: Send {
         true
     }
 
+    /// Whether the backward pass reads the output of this slot, where it reads outputs at all.
+    fn reads_output_again(&self, _slot: usize) -> bool {
+        true
+    }
+
     /// Computes all outputs. Data is in the layouts of the site.
     fn forward(&mut self, cx: &mut Context<T>, inputs: &[&[T]], outputs: &mut [&mut [T]]);
 

@@ -59,6 +59,7 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
         buffers: Vec::new(),
         steps: Vec::new(),
         of_value: HashMap::new(),
+        coefficients: HashMap::new(),
         parameter_index: graph
             .parameters()
             .enumerate()
@@ -127,6 +128,8 @@ struct Lowering<'a, T> {
     steps: Vec<Step<T>>,
     /// The buffers of a value: the one it is produced in, then its conversions.
     of_value: HashMap<ValueId, Vec<usize>>,
+    /// The coefficients by which the readers of values normalise them.
+    coefficients: HashMap<ValueId, usize>,
     parameter_index: HashMap<ValueId, usize>,
 }
 
@@ -215,6 +218,9 @@ impl<T: Precision> Lowering<'_, T> {
                 buffer
             });
         }
+        if chain.before.is_some() {
+            inputs.extend(self.coefficients.get(&node.inputs[0]));
+        }
         let sizes = |shapes: &[&Shape]| shapes.iter().map(|s| s.at(self.batch)).collect();
         let (input_sizes, output_sizes): (Vec<_>, Vec<_>) =
             (sizes(&input_shapes), sizes(&output_shapes));
@@ -229,26 +235,51 @@ impl<T: Precision> Lowering<'_, T> {
             (op, None, tail) if tail == Tail::default() => T::kernel(op, &site),
             (Op::BatchNorm(norm), _, tail) => T::finished_norm(norm, tail, &site),
             (Op::Conv(conv), Some(Op::BatchNorm(norm)), tail) => {
-                T::finished_conv(conv, Some(norm), tail, &site)
+                T::finished_conv(conv, Some(norm), tail, chain.before, &site)
             }
-            (Op::Conv(conv), _, tail) => T::finished_conv(conv, None, tail, &site),
+            (Op::Conv(conv), _, tail) => T::finished_conv(conv, None, tail, None, &site),
             (op, ..) => T::kernel(op, &site),
         };
         let needs_gradient = inputs.iter().any(|b| self.buffers[*b].needs_gradient);
-        let outputs = results
+        let mut outputs: Vec<usize> = results
             .iter()
-            .zip(layouts.outputs)
+            .zip(&layouts.outputs)
             .map(|(value, layout)| {
                 let shape = graph.get(*value).shape.clone();
-                self.add_buffer(*value, shape, layout, Home::Planned, needs_gradient)
+                self.add_buffer(*value, shape, layout.clone(), Home::Planned, needs_gradient)
             })
             .collect();
+        for value in chain
+            .kept(self.mode)
+            .iter()
+            .flat_map(|id| &graph.at(*id).outputs)
+        {
+            let (shape, layout) = (graph.get(*value).shape.clone(), layouts.outputs[0].clone());
+            outputs.push(self.add_buffer(*value, shape, layout, Home::Planned, false));
+        }
+        if chain.tail().deferred {
+            outputs.push(self.add_coefficients(results[0], needs_gradient));
+        }
         self.steps.push(Step {
             kernel,
             inputs,
             outputs,
             running,
         });
+    }
+
+    /// Three numbers for each channel of a value.
+    fn add_coefficients(&mut self, value: ValueId, needs_gradient: bool) -> usize {
+        let channels = self.graph.get(value).shape.at(self.batch)[1];
+        self.buffers.push(Buffer {
+            shape: Shape::fixed(&[3 * channels]),
+            layout: Layout::row_major(1),
+            home: Home::Planned,
+            needs_gradient,
+        });
+        let buffer = self.buffers.len() - 1;
+        self.coefficients.insert(value, buffer);
+        buffer
     }
 
     fn current_layout(&self, value: ValueId) -> Layout {

@@ -20,12 +20,13 @@ pub trait Precision: Real {
     /// A batch normalisation with what follows it; a residual is the last input.
     fn finished_norm(norm: &BatchNorm, tail: Tail, site: &Site<'_>) -> Box<dyn Kernel<Self>>;
 
-    /// A convolution where nothing is learnt, with the batch normalisation (whose four parameters come
-    /// behind its own inputs) and what follows that; a residual is the last input.
+    /// A convolution with the batch normalisation, whose four parameters come behind its own inputs, and what
+    /// follows that; see `Conv::finished_kernel`.
     fn finished_conv(
         conv: &Conv,
         norm: Option<&BatchNorm>,
         tail: Tail,
+        before: Option<Tail>,
         site: &Site<'_>,
     ) -> Box<dyn Kernel<Self>>;
 
@@ -120,9 +121,10 @@ macro_rules! precision {
                 conv: &Conv,
                 norm: Option<&BatchNorm>,
                 tail: Tail,
+                before: Option<Tail>,
                 site: &Site<'_>,
             ) -> Box<dyn Kernel<Self>> {
-                conv.finished_kernel(norm, tail, site)
+                conv.finished_kernel(norm, tail, before, site)
             }
 
             fn transpose(

@@ -372,8 +372,14 @@ impl<T: Precision> Program<T> {
             let read_again =
                 |(slot, b): (usize, &usize)| kept(needs.inputs && step.kernel.reads_again(slot), b);
             let inputs_kept: Vec<&[T]> = step.inputs.iter().enumerate().map(read_again).collect();
-            let outputs_kept = step.outputs.iter().map(|b| kept(needs.outputs, b));
-            let gradient = |b: &usize| &self.slots[self.gradient_slot[*b]][..self.lens[*b]];
+            let output_again = |(slot, b): (usize, &usize)| {
+                kept(needs.outputs && step.kernel.reads_output_again(slot), b)
+            };
+            let outputs_kept = step.outputs.iter().enumerate().map(output_again);
+            let gradient = |b: &usize| match self.buffers[*b].needs_gradient {
+                true => &self.slots[self.gradient_slot[*b]][..self.lens[*b]],
+                false => &[],
+            };
             let mut gradients: Vec<Option<Gradient<'_, T>>> = taken
                 .iter_mut()
                 .zip(targets)
@@ -438,20 +444,20 @@ fn lives<T: Precision>(
     for (s, step) in steps.iter().enumerate() {
         let needs = step.kernel.needs();
         let returns = mode == Mode::Train && buffers[step.outputs[0]].needs_gradient;
-        for b in &step.outputs {
+        for (slot, b) in step.outputs.iter().enumerate() {
             values[*b] = Life {
                 first: s,
                 last: s,
                 len: lens[*b],
             };
-            if returns {
+            if returns && buffers[*b].needs_gradient {
                 gradients[*b] = Life {
                     first: backward(s),
                     last: backward(s),
                     len: lens[*b],
                 };
             }
-            if returns && needs.outputs {
+            if returns && needs.outputs && step.kernel.reads_output_again(slot) {
                 values[*b].last = backward(s);
             }
         }

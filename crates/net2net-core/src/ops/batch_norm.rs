@@ -122,26 +122,69 @@ impl BatchNorm {
     pub(crate) fn fused_kernel<T: Real>(&self, site: &Site<'_>, tail: Tail) -> Box<dyn Kernel<T>> {
         let channels = site.inputs[0][1];
         let elements: usize = site.inputs[0].iter().product();
-        let statistics = || vec![T::zero(); channels];
         Box::new(BatchNormKernel {
             channels,
             rows: elements / channels,
             epsilon: self.epsilon,
-            momentum: self.momentum,
             tail,
             mode: site.mode,
-            mean: statistics(),
-            inv_std: statistics(),
-            variance: statistics(),
+            batch: BatchStatistics::new(channels, elements / channels, self.momentum),
         })
     }
 }
 
-/// Where the output says where the rectifier let something through: without a residual it is computed again.
-const WITH_BOTH: Tail = Tail {
-    residual: true,
-    relu: true,
-};
+/// Whether the backward pass reads the output, which says where the rectifier let something through: without a residual that
+/// is computed again.
+pub(super) fn reads_output_again(tail: Tail) -> bool {
+    tail.residual && tail.relu
+}
+
+/// A batch's statistics, from forward to backward and to the update.
+pub(super) struct BatchStatistics<T> {
+    rows: usize,
+    momentum: f64,
+    pub(super) mean: Vec<T>,
+    pub(super) inv_std: Vec<T>,
+    /// It divides by the number of rows.
+    pub(super) variance: Vec<T>,
+}
+
+impl<T: Real> BatchStatistics<T> {
+    pub(super) fn new(channels: usize, rows: usize, momentum: f64) -> Self {
+        let statistics = || vec![T::zero(); channels];
+        Self {
+            rows,
+            momentum,
+            mean: statistics(),
+            inv_std: statistics(),
+            variance: statistics(),
+        }
+    }
+
+    /// Moves a running mean towards the batch's.
+    pub(super) fn update_mean(&self, running: &mut [T]) {
+        self.update(running, &self.mean, 1.0);
+    }
+
+    /// Moves a running variance, which estimates the population's, towards the batch's.
+    pub(super) fn update_variance(&self, running: &mut [T]) {
+        let count = self.rows as f64;
+        let unbiased = if count > 1.0 {
+            count / (count - 1.0)
+        } else {
+            1.0
+        };
+        self.update(running, &self.variance, unbiased);
+    }
+
+    fn update(&self, running: &mut [T], batch: &[T], correction: f64) {
+        let keep = T::from_f64(self.momentum);
+        let take = (T::one() - keep) * T::from_f64(correction);
+        for (old, new) in running.iter_mut().zip(batch) {
+            *old = keep * *old + take * *new;
+        }
+    }
+}
 
 /// The input slot of a residual.
 const RESIDUAL: usize = 5;
@@ -150,20 +193,16 @@ struct BatchNormKernel<T> {
     channels: usize,
     rows: usize,
     epsilon: f64,
-    momentum: f64,
     tail: Tail,
     mode: Mode,
-    /// The batch's statistics, from forward to backward and to the update.
-    mean: Vec<T>,
-    inv_std: Vec<T>,
-    variance: Vec<T>,
+    batch: BatchStatistics<T>,
 }
 
 impl<T: Real> Kernel<T> for BatchNormKernel<T> {
     fn needs(&self) -> Needs {
         Needs {
             inputs: true,
-            outputs: self.tail == WITH_BOTH,
+            outputs: reads_output_again(self.tail),
         }
     }
 
@@ -188,9 +227,9 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
                 residual,
                 relu,
                 y,
-                &mut self.mean,
-                &mut self.inv_std,
-                &mut self.variance,
+                &mut self.batch.mean,
+                &mut self.batch.inv_std,
+                &mut self.batch.variance,
             ),
             Mode::Evaluate => batch_norm::forward_eval(
                 cx,
@@ -243,8 +282,8 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
             y,
             pass.output_gradients[0],
             [pass.inputs[1], pass.inputs[2]],
-            &self.mean,
-            &self.inv_std,
+            &self.batch.mean,
+            &self.batch.inv_std,
             self.tail.relu,
             residual,
             dx_data,
@@ -261,21 +300,9 @@ impl<T: Real> Kernel<T> for BatchNormKernel<T> {
     }
 
     fn update(&mut self, slot: usize, running: &mut [T]) {
-        let keep = T::from_f64(self.momentum);
-        let take = T::one() - keep;
-        let count = self.rows as f64;
-        // The running variance estimates the population's, hence the correction.
-        let unbiased = T::from_f64(if count > 1.0 {
-            count / (count - 1.0)
-        } else {
-            1.0
-        });
-        let (batch, correction) = match slot {
-            3 => (&self.mean, T::one()),
-            _ => (&self.variance, unbiased),
-        };
-        for (old, new) in running.iter_mut().zip(batch) {
-            *old = keep * *old + take * correction * *new;
+        match slot {
+            3 => self.batch.update_mean(running),
+            _ => self.batch.update_variance(running),
         }
     }
 }

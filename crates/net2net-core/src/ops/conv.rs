@@ -3,10 +3,11 @@
 use net2net_kernels::conv::{self, ConvShape, Finish, VolumeShape, volume};
 use net2net_kernels::{Context, Real};
 
+use super::conv_norm::ConvNorm;
 use super::window::{Window, image_of, image_sizes};
 use super::{Arity, Attributes, BatchNorm, Nature, Operator, Role};
 use crate::dims::{AxisRule, Grown};
-use crate::engine::{Backward, Kernel, Layout, Layouts, Needs, Site, Tail};
+use crate::engine::{Backward, Kernel, Layout, Layouts, Mode, Needs, Site, Tail};
 use crate::graph::Shape;
 
 /// `Conv(x [N, g·i, h, w], weight [g·o, i, kh, kw], bias [g·o]?) -> [N, g·o, y, x]`, as in ONNX;
@@ -119,17 +120,25 @@ impl Operator for Conv {
 }
 
 impl Conv {
-    /// The kernel of evaluation with a batch normalisation, whose four parameters come behind its own
-    /// inputs, and what follows; a residual is the last input.
+    /// The kernel with a batch normalisation, whose four parameters come behind its own inputs, and what
+    /// follows; then a residual, if there is one. Where it is learnt there is a normalisation, and the
+    /// convolution's own output is the second one; what is left to a reader is told in [`Tail::deferred`], and
+    /// `before` is the tail of a maker of the input that left it to this kernel.
     pub(crate) fn finished_kernel<T: Real>(
         &self,
         norm: Option<&BatchNorm>,
         tail: Tail,
+        before: Option<Tail>,
         site: &Site<'_>,
     ) -> Box<dyn Kernel<T>> {
         let [image, weight, output] = [&site.inputs[0], &site.inputs[1], &site.outputs[0]];
+        let shape = volume_shape(image, weight, output, &self.window, self.groups);
+        if let (Mode::Train, Some(norm)) = (site.mode, norm) {
+            let biased = site.inputs.len() > 2;
+            return Box::new(ConvNorm::new(shape, biased, norm, tail, before));
+        }
         Box::new(FinishedConv {
-            shape: volume_shape(image, weight, output, &self.window, self.groups),
+            shape,
             epsilon: norm.map(|norm| norm.epsilon),
             tail,
         })

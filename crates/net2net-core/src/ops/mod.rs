@@ -10,6 +10,7 @@ mod attributes;
 mod batch_norm;
 mod concat;
 mod conv;
+mod conv_norm;
 mod conv_transpose;
 mod dropout;
 mod einsum;

@@ -1,6 +1,6 @@
 //! What one kernel computes together is what the nodes compute one after the other.
 
-use net2net_core::engine::{OptimizerState, Trainer, evaluate};
+use net2net_core::engine::{OptimizerState, Trainer, TrainerOptions, evaluate};
 use net2net_core::graph::Graph;
 use net2net_kernels::Context;
 
@@ -176,5 +176,99 @@ fn what_comes_between_a_convolution_and_what_it_is_computed_with_is_there() {
     let (apart, together) = (run(&apart), run(&together));
     for (a, b) in apart[0].iter().zip(&together[0]) {
         assert!((a - b).abs() <= 1e-12 * a.abs().max(1.0), "{a} and {b}");
+    }
+}
+
+/// Learnt convolutions in a row with a normalisation behind each, most of them rectified: full ones with and without a bias, a
+/// depthwise one, one in groups that strides, a pointwise one, and one whose normalised output is read twice.
+fn row(all: bool) -> Graph {
+    let mut text = String::from("graph g\ninput x [N, 3, 16, 16]\n");
+    let mut inner = Vec::new();
+    let mut unit = |name: &str,
+                    from: &str,
+                    weight: &str,
+                    attributes: &str,
+                    bias: bool,
+                    relu: bool| {
+        let side = if name < "d" { 16 } else { 8 };
+        let image = format!("[N, 16, {side}, {side}]");
+        let (shift, read) = match bias {
+            true => (format!("param {name}_b [16]\n"), format!(", {name}_b")),
+            false => (String::new(), String::new()),
+        };
+        text += &format!(
+            "param {name}_w {weight}\n{shift}node {name}_conv {image} = Conv({from}, {name}_w{read}{attributes})\n\
+             param {name}_s [16]\nparam {name}_h [16]\nparam {name}_m [16]\nparam {name}_v [16]\n\
+             node {name}_norm {image} = BatchNormalization({name}_conv, {name}_s, {name}_h, {name}_m, {name}_v)\n"
+        );
+        inner.extend([format!("{name}_conv"), format!("{name}_norm")]);
+        if relu {
+            text += &format!("node {name} {image} = Relu({name}_norm)\n");
+            inner.push(name.to_owned());
+        }
+    };
+    let same = "; pads=[1, 1, 1, 1]";
+    unit("a", "x", "[16, 3, 3, 3]", same, true, true);
+    unit(
+        "b",
+        "a",
+        "[16, 1, 3, 3]",
+        "; group=16, pads=[1, 1, 1, 1]",
+        false,
+        true,
+    );
+    unit("c", "b", "[16, 16, 1, 1]", "", true, false);
+    unit(
+        "d",
+        "c_norm",
+        "[16, 8, 3, 3]",
+        "; group=2, strides=[2, 2], pads=[1, 1, 1, 1]",
+        true,
+        true,
+    );
+    unit("e", "d", "[16, 16, 3, 3]", same, false, true);
+    unit("f", "e", "[16, 16, 3, 3]", same, false, true);
+    unit("g", "f", "[16, 16, 1, 1]", "", false, true);
+    text += "node sum [N, 16, 8, 8] = Add(g, f)\n\
+             node pooled [N, 16, 1, 1] = GlobalAveragePool(sum)\nnode flat [N, 16] = Flatten(pooled)\n\
+             param last [4, 16]\nnode logits [N, 4] = Gemm(flat, last; transB=1)\noutput logits\n";
+    for name in inner.iter().filter(|_| all) {
+        text += &format!("output {name}\n");
+    }
+    text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// The batches are of several pieces for each thread, of less than one, and of fewer images than threads are given parts of.
+#[test]
+fn a_row_of_convolutions_learns_as_each_node_by_itself_does() {
+    let (apart, together) = (row(true), row(false));
+    let weights = random_weights(&apart, 8);
+    for batch in [2, 13, 40] {
+        let images = &inputs(&apart, batch, 9)[0];
+        let labels: Vec<u32> = (0..batch as u32).map(|i| i % 4).collect();
+        let learn = |graph: &Graph, threads: usize| {
+            let options = TrainerOptions {
+                batch,
+                threads,
+                ..options(0.9)
+            };
+            let state = OptimizerState::default();
+            let mut trainer = Trainer::new(graph, &weights, &state, options).unwrap();
+            for _ in 0..2 {
+                trainer.step(images, &labels, 0.1).unwrap();
+            }
+            (trainer.weights(), trainer.memory())
+        };
+        let (expected, more) = learn(&apart, 1);
+        for threads in [1, 2, 3] {
+            let (actual, less) = learn(&together, threads);
+            assert!(less.planned < more.planned * 3 / 4);
+            for (name, apart) in expected.iter() {
+                let together = actual.get(name).unwrap();
+                for (a, b) in apart.data().iter().zip(together.data()) {
+                    assert!((a - b).abs() <= 1e-10, "{name}, {batch}: {a} and {b}");
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The gradients of batch normalisation.
 
+use std::ops::Range;
+
 use super::strips::for_strips;
-use super::{affine, forward_scale};
+use super::{affine, coefficients, parts_of};
 use crate::columns::{STRIP_ROWS, strip_sums};
 use crate::elementwise::{write, write_zip};
 use crate::rows::{In, Out};
@@ -25,7 +27,7 @@ pub fn backward<T: Real>(
     x: &[T],
     y: &[T],
     dy: &[T],
-    [gamma, beta]: [&[T]; 2],
+    parameters: [&[T]; 2],
     mean: &[T],
     inv_std: &[T],
     relu: bool,
@@ -36,44 +38,210 @@ pub fn backward<T: Real>(
     dbeta: &mut [T],
     accumulate_params: bool,
 ) {
-    assert!(x.len() == rows * c && dy.len() == rows * c && dx.len() == rows * c);
-    assert!(
-        [gamma, beta, mean, inv_std, dgamma, dbeta]
-            .iter()
-            .all(|p| p.len() == c)
+    let input = InputGradient::new(
+        cx, rows, c, x, y, dy, parameters, mean, inv_std, relu, residual,
     );
-    let scale = forward_scale(gamma, inv_std);
-    let forward = [mean, &scale[..], beta];
-    assert!(y.is_empty() || y.len() == rows * c);
-    let Some((passed, add)) = residual else {
-        let gate = match (relu, y.is_empty()) {
-            (false, _) => Gate::Open,
-            (true, true) => Gate::Again,
-            (true, false) => Gate::Above(y),
-        };
-        let data = (In(x, c), gate.rows(c), In(dy, c));
-        let parts = cx.for_rows(rows, c, data, |_, (In(x, _), above, In(dy, _)), _| {
-            gate.of_part(above).sums(c, [x, dy], forward)
+    input.parameters([dgamma, dbeta], accumulate_params);
+    input.write(cx, 0..rows, dx, accumulate);
+}
+
+/// `Σ dy` and `Σ dy · (x − mean)` of each channel, of what passes the rectifier: what all gradients need of all rows.
+pub struct Sums {
+    dy: Vec<f64>,
+    dy_x: Vec<f64>,
+}
+
+impl Sums {
+    /// Of no rows of `c` channels.
+    pub fn none(c: usize) -> Self {
+        let [dy, dy_x] = [(); 2].map(|()| vec![0.0; c]);
+        Self { dy, dy_x }
+    }
+
+    /// From `Σ dy` and `Σ dy · (x − mean)` themselves.
+    pub fn of<T: Real>(dy: &[T], dy_x: &[T]) -> Self {
+        let wide = |sums: &[T]| sums.iter().map(|x| Real::to_f64(*x)).collect();
+        Self {
+            dy: wide(dy),
+            dy_x: wide(dy_x),
+        }
+    }
+
+    /// Adds rows, normalised by [`super::coefficients`] and, with `relu`, rectified.
+    ///
+    /// # Panics
+    /// If the lengths do not fit together.
+    pub fn add<T: Real>(
+        &mut self,
+        cx: &mut Context<T>,
+        x: &[T],
+        dy: &[T],
+        coefficients: &[T],
+        relu: bool,
+    ) {
+        let forward = parts_of(coefficients);
+        let (c, gate) = (self.dy.len(), Gate::computed(relu));
+        let rows = x.len() / c.max(1);
+        assert!(forward[0].len() == c && x.len() == rows * c && dy.len() == x.len());
+        let data = (In(x, c), In(dy, c));
+        let parts = cx.for_rows(rows, c, data, |_, (In(x, _), In(dy, _)), _| {
+            gate.sums(c, [x, dy], forward)
         });
-        let slopes = Slopes::new(rows, &parts, inv_std);
-        slopes.put([dgamma, dbeta], accumulate_params);
-        return slopes.input(cx, rows, gate, forward, [x, dy], dx, accumulate);
-    };
-    assert!(passed.len() == rows * c && (!relu || y.len() == rows * c));
-    let y = if relu { y } else { dy }; // any slice of that length will do
-    let data = (In(x, c), In(y, c), In(dy, c), Out(&mut *passed, c));
-    let parts = cx.for_rows(
-        rows,
-        c,
-        data,
-        |_, (In(x, _), In(y, _), In(dy, _), Out(passed, _)), _| {
-            pass_and_sum(c, [x, y, dy], relu, passed, add, mean)
-        },
-    );
-    let slopes = Slopes::new(rows, &parts, inv_std);
-    slopes.put([dgamma, dbeta], accumulate_params);
-    let (gate, dy) = after_passing(y, dy, relu, passed, add);
-    slopes.input(cx, rows, gate, forward, [x, dy], dx, accumulate);
+        self.merge(&Self::of_parts(c, parts));
+    }
+
+    /// `Σ dy` and `Σ dy · (x − mean)`.
+    pub fn write<T: Real>(&self, dy: &mut [T], dy_x: &mut [T]) {
+        for (sums, into) in [(&self.dy, dy), (&self.dy_x, dy_x)] {
+            for (sum, into) in sums.iter().zip(into) {
+                *into = T::from_f64(*sum);
+            }
+        }
+    }
+
+    /// Adds the rows of others.
+    pub fn merge(&mut self, other: &Self) {
+        for (total, sum) in self.dy.iter_mut().zip(&other.dy) {
+            *total += sum;
+        }
+        for (total, sum) in self.dy_x.iter_mut().zip(&other.dy_x) {
+            *total += sum;
+        }
+    }
+
+    fn of_parts(c: usize, parts: Vec<[Vec<f64>; 2]>) -> Self {
+        let mut total = Self::none(c);
+        for [dy, dy_x] in parts {
+            total.merge(&Self { dy, dy_x });
+        }
+        total
+    }
+}
+
+/// The gradient of the input, which can be had a few rows at a time once the sums over all rows are known.
+pub struct InputGradient<'a, T> {
+    c: usize,
+    x: &'a [T],
+    /// What comes back, but for what `gate` holds up.
+    dy: &'a [T],
+    gate: Gate<'a, T>,
+    coefficients: Vec<T>,
+    slopes: Slopes<T>,
+}
+
+impl<'a, T: Real> InputGradient<'a, T> {
+    /// The first pass of [`backward`], which sums over all rows and writes the residual's gradient.
+    ///
+    /// # Panics
+    /// If a slice has not the length that its name says.
+    pub fn new(
+        cx: &mut Context<T>,
+        rows: usize,
+        c: usize,
+        x: &'a [T],
+        y: &'a [T],
+        dy: &'a [T],
+        [gamma, beta]: [&[T]; 2],
+        mean: &[T],
+        inv_std: &[T],
+        relu: bool,
+        residual: Option<(&'a mut [T], bool)>,
+    ) -> Self {
+        assert!(x.len() == rows * c && dy.len() == rows * c);
+        assert!([gamma, beta, mean, inv_std].iter().all(|p| p.len() == c));
+        assert!(y.is_empty() || y.len() == rows * c);
+        let coefficients = coefficients(mean, inv_std, gamma, beta);
+        let forward = parts_of(&coefficients);
+        let (parts, gate, dy) = match residual {
+            None => {
+                let gate = match (relu, y.is_empty()) {
+                    (true, false) => Gate::Above(y),
+                    _ => Gate::computed(relu),
+                };
+                let data = (In(x, c), gate.rows(c), In(dy, c));
+                let parts = cx.for_rows(rows, c, data, |_, (In(x, _), above, In(dy, _)), _| {
+                    gate.of_part(above).sums(c, [x, dy], forward)
+                });
+                (parts, gate, dy)
+            }
+            Some((passed, add)) => {
+                assert!(passed.len() == rows * c && (!relu || y.len() == rows * c));
+                let y = if relu { y } else { dy }; // any slice of that length will do
+                let data = (In(x, c), In(y, c), In(dy, c), Out(&mut *passed, c));
+                let parts = cx.for_rows(
+                    rows,
+                    c,
+                    data,
+                    |_, (In(x, _), In(y, _), In(dy, _), Out(passed, _)), _| {
+                        pass_and_sum(c, [x, y, dy], relu, passed, add, mean)
+                    },
+                );
+                let (gate, dy) = after_passing(y, dy, relu, passed, add);
+                (parts, gate, dy)
+            }
+        };
+        let sums = Sums::of_parts(c, parts);
+        Self {
+            c,
+            x,
+            dy,
+            gate,
+            slopes: Slopes::new(rows, &sums, inv_std),
+            coefficients,
+        }
+    }
+
+    /// The same where the sums over all `rows` rows are known; `coefficients` are those of [`super::coefficients`].
+    ///
+    /// # Panics
+    /// If a slice has not the length that its name says.
+    pub fn of_sums(
+        rows: usize,
+        x: &'a [T],
+        dy: &'a [T],
+        coefficients: Vec<T>,
+        inv_std: &[T],
+        relu: bool,
+        sums: &Sums,
+    ) -> Self {
+        let c = inv_std.len();
+        assert!(x.len() == rows * c && dy.len() == rows * c);
+        assert!(coefficients.len() == 3 * c && sums.dy.len() == c && sums.dy_x.len() == c);
+        Self {
+            c,
+            x,
+            dy,
+            gate: Gate::computed(relu),
+            slopes: Slopes::new(rows, sums, inv_std),
+            coefficients,
+        }
+    }
+
+    /// Writes or adds the gradients of `gamma` and `beta`.
+    ///
+    /// # Panics
+    /// If they are not as long as there are channels.
+    pub fn parameters(&self, gradients: [&mut [T]; 2], accumulate: bool) {
+        assert!(gradients.iter().all(|gradient| gradient.len() == self.c));
+        self.slopes.put(gradients, accumulate);
+    }
+
+    /// Writes or adds the gradient of these rows of the input.
+    ///
+    /// # Panics
+    /// If there are no such rows, or `dx` is not as long as they are.
+    pub fn write(&self, cx: &mut Context<T>, rows: Range<usize>, dx: &mut [T], accumulate: bool) {
+        let part = rows.start * self.c..rows.end * self.c;
+        assert_eq!(dx.len(), part.len(), "the gradient of the input");
+        let gate = match self.gate {
+            Gate::Above(y) => Gate::Above(&y[part.clone()]),
+            gate => gate,
+        };
+        let forward = parts_of(&self.coefficients);
+        let data = [&self.x[part.clone()], &self.dy[part]];
+        self.slopes
+            .input(cx, rows.len(), gate, forward, data, dx, accumulate);
+    }
 }
 
 /// Where a gradient passes on its way back.
@@ -88,6 +256,14 @@ enum Gate<'a, T> {
 }
 
 impl<'a, T: Real> Gate<'a, T> {
+    /// Where a rectifier, if there is one, lets something through: it is computed again.
+    fn computed(relu: bool) -> Self {
+        match relu {
+            true => Gate::Again,
+            false => Gate::Open,
+        }
+    }
+
     /// The numbers that it reads, to be dealt out to threads.
     fn rows(self, c: usize) -> Option<In<'a, T>> {
         match self {
@@ -211,8 +387,8 @@ struct Slopes<T> {
 }
 
 impl<T: Real> Slopes<T> {
-    /// From the sums of all parts.
-    fn new(rows: usize, parts: &[[Vec<f64>; 2]], inv_std: &[T]) -> Self {
+    /// From the sums of all rows.
+    fn new(rows: usize, sums: &Sums, inv_std: &[T]) -> Self {
         let empty = || Vec::with_capacity(inv_std.len());
         let mut slopes = Slopes {
             dgamma: empty(),
@@ -222,8 +398,7 @@ impl<T: Real> Slopes<T> {
         };
         let count = (rows as f64).max(1.0);
         for (j, &inv_std) in inv_std.iter().enumerate() {
-            let sum = |n: usize| parts.iter().map(|part| part[n][j]).sum::<f64>();
-            let (dy_sum, dy_x_sum, inv_std) = (sum(0), sum(1), inv_std.to_f64());
+            let (dy_sum, dy_x_sum, inv_std) = (sums.dy[j], sums.dy_x[j], inv_std.to_f64());
             slopes.dbeta.push(T::from_f64(dy_sum));
             slopes.dgamma.push(T::from_f64(dy_x_sum * inv_std));
             slopes.center.push(T::from_f64(dy_sum / count));

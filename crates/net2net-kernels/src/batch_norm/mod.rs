@@ -10,8 +10,8 @@ mod strips;
 #[cfg(test)]
 mod tests;
 
-pub use backward::backward;
-use moments::Moments;
+pub use backward::{InputGradient, Sums, backward};
+pub use moments::Moments;
 use strips::for_strips;
 
 use crate::rows::{In, Out};
@@ -47,15 +47,9 @@ pub fn forward_train<T: Real>(
             .iter()
             .all(|p| p.len() == c)
     );
-    let parts = cx.for_rows(rows, c, In(x, c), |_, In(x, _), _| Moments::of(c, x));
-    let mut total = Moments::of::<T>(c, &[]);
-    parts.iter().for_each(|part| total.merge(part));
-    for j in 0..c {
-        let var = total.squares[j] / (rows as f64).max(1.0);
-        mean[j] = T::from_f64(total.mean[j]);
-        var_biased[j] = T::from_f64(var);
-        inv_std[j] = T::from_f64(1.0 / (var + eps).sqrt());
-    }
+    let mut moments = Moments::none(c);
+    moments.add(cx, x);
+    moments.statistics(eps, [mean, inv_std, var_biased]);
     normalize(
         cx, rows, c, x, gamma, beta, mean, inv_std, residual, relu, y,
     );
@@ -90,9 +84,23 @@ pub fn forward_eval<T: Real>(
     );
 }
 
-/// What each channel is multiplied by.
-fn forward_scale<T: Real>(gamma: &[T], inv_std: &[T]) -> Vec<T> {
-    gamma.iter().zip(inv_std).map(|(&g, &s)| g * s).collect()
+/// What normalising does to each channel: `(x − mean) · scale + beta`, as the means, the scales and the shifts in a line.
+pub fn coefficients<T: Real>(mean: &[T], inv_std: &[T], gamma: &[T], beta: &[T]) -> Vec<T> {
+    let scale = gamma.iter().zip(inv_std).map(|(&g, &s)| g * s);
+    mean.iter()
+        .copied()
+        .chain(scale)
+        .chain(beta.iter().copied())
+        .collect()
+}
+
+/// The three parts of [`coefficients`].
+fn parts_of<T>(coefficients: &[T]) -> [&[T]; 3] {
+    let c = coefficients.len() / 3;
+    assert_eq!(coefficients.len(), 3 * c, "three coefficients a channel");
+    let (mean, rest) = coefficients.split_at(c);
+    let (scale, beta) = rest.split_at(c);
+    [mean, scale, beta]
 }
 
 #[inline(always)]
@@ -100,7 +108,11 @@ fn affine<T: Real>([mean, scale, beta]: [T; 3], x: T) -> T {
     (x - mean) * scale + beta
 }
 
-fn normalize<T: Real>(
+/// The pass of [`forward_train`] that follows its statistics.
+///
+/// # Panics
+/// If a slice has not the length that its name says.
+pub fn normalize<T: Real>(
     cx: &mut Context<T>,
     rows: usize,
     c: usize,
@@ -113,9 +125,35 @@ fn normalize<T: Real>(
     relu: bool,
     y: &mut [T],
 ) {
+    assert!(x.len() == rows * c && y.len() == rows * c);
+    assert!([gamma, beta, mean, inv_std].iter().all(|p| p.len() == c));
+    apply(
+        cx,
+        x,
+        &coefficients(mean, inv_std, gamma, beta),
+        residual,
+        relu,
+        y,
+    );
+}
+
+/// [`normalize`] by [`coefficients`]; any number of rows.
+///
+/// # Panics
+/// If the lengths do not fit together.
+pub fn apply<T: Real>(
+    cx: &mut Context<T>,
+    x: &[T],
+    coefficients: &[T],
+    residual: Option<&[T]>,
+    relu: bool,
+    y: &mut [T],
+) {
+    let params = parts_of(coefficients);
+    let c = params[0].len();
+    let rows = x.len() / c.max(1);
+    assert!(x.len() == rows * c && y.len() == x.len());
     assert!(residual.is_none_or(|residual| residual.len() == y.len()));
-    let scale = forward_scale(gamma, inv_std);
-    let params = [mean, &scale[..], beta];
     if relu {
         affine_rows(
             cx,

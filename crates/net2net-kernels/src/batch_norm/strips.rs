@@ -1,8 +1,10 @@
-//! The pass over elements: vectorised over channels, with each channel's parameters in registers.
+//! The pass over elements: each row beside the parameters of its channels, which stay in the nearest cache.
 
 use crate::Real;
-use crate::columns::{joined_rows, walk_rows};
-use crate::lanes::{LaneKernel, lane_of, load_each, over_lanes, vectorized};
+use crate::lanes::vectorized;
+
+/// How many numbers are to lie in a line at least: narrow rows are taken several at once.
+const LINE_MIN: usize = 256;
 
 /// `out = f(elements, parameters of the channel, out)` over rows of `K` matrices of equal shape.
 #[inline(always)]
@@ -16,70 +18,44 @@ pub(super) fn for_strips<T: Real, const K: usize, const P: usize>(
     if c == 0 {
         return;
     }
-    let joined = joined_rows(c, out.len());
+    let joined = LINE_MIN.div_ceil(c).min((out.len() / (4 * c)).max(1));
     let many = per_channel.map(|p| p.repeat(joined));
-    let len = out.len();
-    let whole = len / (c * joined) * (c * joined);
     vectorized(
         #[inline(always)]
         || {
             let mut at = 0;
-            // Rows joined to wide ones, then those that are left over.
-            while at < len {
-                let (wide, strip_end) = if at < whole {
-                    (c * joined, whole)
-                } else {
-                    (c, len)
-                };
-                let end = strip_end.min(at + walk_rows(wide) * wide);
-                let strip = matrices.map(
-                    #[inline(always)]
-                    |m| &m[at..end],
-                );
-                let per_channel = many.each_ref().map(
-                    #[inline(always)]
-                    |p| &p[..wide],
-                );
-                over_lanes(
-                    wide,
-                    &mut Strip {
-                        c: wide,
-                        strip,
-                        per_channel,
-                        out: &mut out[at..end],
-                        f: &f,
-                    },
-                );
-                at = end;
+            while at < out.len() {
+                let len = (out.len() - at).min(c * joined);
+                let mut line = matrices;
+                for k in 0..K {
+                    line[k] = &matrices[k][at..at + len];
+                }
+                let mut parameters = [&[][..]; P];
+                for p in 0..P {
+                    parameters[p] = &many[p][..len];
+                }
+                for_line(line, parameters, &mut out[at..at + len], &f);
+                at += len;
             }
         },
     );
 }
 
-struct Strip<'a, T, F, const K: usize, const P: usize> {
-    c: usize,
-    strip: [&'a [T]; K],
-    per_channel: [&'a [T]; P],
-    out: &'a mut [T],
-    f: &'a F,
-}
-
-impl<T, F, const K: usize, const P: usize> LaneKernel for Strip<'_, T, F, K, P>
-where
-    T: Real,
-    F: Fn([T; K], [T; P], T) -> T,
-{
-    #[inline(always)]
-    fn run<const L: usize>(&mut self, channel: usize) {
-        let params: [[T; L]; P] = load_each(&self.per_channel, channel);
-        let mut at = channel;
-        while at < self.out.len() {
-            let rows: [[T; L]; K] = load_each(&self.strip, at);
-            let out = &mut self.out[at..at + L];
-            for lane in 0..L {
-                out[lane] = (self.f)(lane_of(&rows, lane), lane_of(&params, lane), out[lane]);
-            }
-            at += self.c;
+#[inline(always)]
+fn for_line<T: Real, const K: usize, const P: usize>(
+    elements: [&[T]; K],
+    parameters: [&[T]; P],
+    out: &mut [T],
+    f: &impl Fn([T; K], [T; P], T) -> T,
+) {
+    for i in 0..out.len() {
+        let (mut element, mut parameter) = ([T::zero(); K], [T::zero(); P]);
+        for k in 0..K {
+            element[k] = elements[k][i];
         }
+        for p in 0..P {
+            parameter[p] = parameters[p][i];
+        }
+        out[i] = f(element, parameter, out[i]);
     }
 }

@@ -241,3 +241,55 @@ fn a_small_deviation_around_a_large_mean_keeps_its_digits() {
         var[0]
     );
 }
+
+/// Forward and backward a few rows at a time, with the sums of all rows in between.
+#[test]
+fn a_few_rows_at_a_time_give_what_all_at_once_give() {
+    let (rows, c, step) = (700, 43, 130);
+    for relu in [false, true] {
+        let case = Case {
+            relu,
+            ..Case::new(rows, c)
+        };
+        let dy = random(4, rows * c);
+        let mut one = Context::<f64>::new(1).unwrap();
+        let all = gradients::<f64>(&mut one, &case, &dy, None, false);
+        on_all!(|cx, T| {
+            let [x, gamma, beta, dy] =
+                [&case.x, &case.gamma, &case.beta, &dy].map(|x| cast::<T>(x));
+            let mut moments = Moments::none(c);
+            for x in x.chunks(step * c) {
+                let mut some = Moments::none(c);
+                some.add(&mut cx, x);
+                moments.merge(&some);
+            }
+            let [mut mean, mut inv, mut var] = [(); 3].map(|()| vec![T::default(); c]);
+            moments.statistics(EPS, [&mut mean, &mut inv, &mut var]);
+            let coefficients = coefficients(&mean, &inv, &gamma, &beta);
+            let mut y = vec![T::default(); rows * c];
+            let mut sums = Sums::none(c);
+            let parts = x.chunks(step * c).zip(y.chunks_mut(step * c));
+            for ((x, y), dy) in parts.zip(dy.chunks(step * c)) {
+                apply(&mut cx, x, &coefficients, None, relu, y);
+                let mut some = Sums::none(c);
+                some.add(&mut cx, x, dy, &coefficients, relu);
+                sums.merge(&some);
+            }
+            close(&y, &case.forward());
+            let [mut scale, mut shift] = [(); 2].map(|()| vec![T::default(); c]);
+            sums.write(&mut shift, &mut scale);
+            let sums = Sums::of(&shift, &scale);
+            let input = InputGradient::of_sums(rows, &x, &dy, coefficients, &inv, relu, &sums);
+            let [mut dx, mut dgamma, mut dbeta] =
+                [rows * c, c, c].map(|len| vec![T::default(); len]);
+            input.parameters([&mut dgamma, &mut dbeta], false);
+            for (part, dx) in dx.chunks_mut(step * c).enumerate() {
+                let first = part * step;
+                input.write(&mut cx, first..first + dx.len() / c, dx, false);
+            }
+            for (some, all) in [&dx, &dgamma, &dbeta].into_iter().zip(&all) {
+                close(some, all);
+            }
+        });
+    }
+}
