@@ -1,4 +1,5 @@
-//! Threads and scratch memory, and the one way in which kernels use them.
+//! Threads and scratch memory, and how kernels use them: rows of one kernel are dealt out to threads, or parts of the images with
+//! several kernels in a row.
 
 use std::fmt;
 use std::ops::Range;

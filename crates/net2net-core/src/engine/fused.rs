@@ -12,14 +12,14 @@ use super::kernel::Mode;
 use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::ops::Op;
 
-/// What is done to the numbers of a kernel at the end.
+/// What follows a kernel's own numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
     /// A value of the same shape is added.
     pub residual: bool,
     /// What is below zero becomes zero.
     pub relu: bool,
-    /// Normalising and all that follows is left to the one kernel that reads the output.
+    /// Normalising and what follows is not done, but left to the one kernel that reads the output.
     pub deferred: bool,
 }
 
@@ -146,6 +146,13 @@ impl Search<'_> {
             return chain;
         }
         chain.sum = self.sum(chain.last(), taken);
+        if self.mode == Mode::Train
+            && let (Some((_, other)), Some(_)) = (chain.sum, chain.norm)
+            && self.graph.at(head).inputs.first() == Some(&other)
+        {
+            // One kernel would need its input twice, with a gradient for each.
+            return Chain::alone(head);
+        }
         let rectifier = self.first_reader(chain.last());
         chain.rectifier = rectifier.filter(|next| matches!(self.graph.at(*next).op, Op::Relu(_)));
         chain
@@ -154,15 +161,15 @@ impl Search<'_> {
     /// Leaves normalising to the readers of learnt convolutions' chains, where those are such chains too and no sum is
     /// between.
     fn defer(&self, chains: &mut HashMap<NodeId, Chain>) {
-        let learnt = |chain: &Chain| chain.norm.is_some();
+        let normalised = |chain: &Chain| chain.norm.is_some();
         let makers: Vec<NodeId> = chains.keys().copied().collect();
         for head in makers {
             let maker = chains[&head];
             let reader = self.first_reader(maker.last());
-            if learnt(&maker)
+            if normalised(&maker)
                 && maker.sum.is_none()
                 && let Some(reader) = reader.and_then(|reader| chains.get_mut(&reader))
-                && learnt(reader)
+                && normalised(reader)
             {
                 reader.before = Some(maker.tail());
                 if let Some(maker) = chains.get_mut(&head) {

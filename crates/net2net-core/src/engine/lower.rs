@@ -1,6 +1,6 @@
 //! From a graph to a straight line of kernels: layouts chosen, conversions inserted, nodes fused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use net2net_kernels::Context;
 
@@ -8,7 +8,7 @@ use super::fused::{Chain, Tail, chains};
 use super::kernel::{Backward, Kernel, Mode, Needs, Site};
 use super::layout::{Layout, Layouts};
 use super::precision::Precision;
-use crate::graph::{Graph, Shape, Source, ValueId};
+use crate::graph::{Graph, NodeId, Shape, Source, ValueId};
 use crate::ops::{Op, Role};
 
 /// Where a buffer's numbers live.
@@ -70,10 +70,14 @@ pub(super) fn lower<T: Precision>(graph: &Graph, batch: usize, mode: Mode) -> Lo
     let needed = needed_nodes(graph);
     let chains = chains(graph, mode);
     let of_head: HashMap<_, _> = chains.iter().map(|chain| (chain.head, chain)).collect();
+    let norms: HashSet<NodeId> = chains.iter().filter_map(|chain| chain.norm).collect();
     let of_place: HashMap<_, _> = chains.iter().map(|chain| (chain.place(), chain)).collect();
     for id in graph.node_ids().filter(|id| needed[id.index()]) {
         if let Some(chain) = of_head.get(&id) {
             lowering.claim(chain);
+        }
+        if norms.contains(&id) {
+            lowering.claim_channels(id);
         }
         if let Some(chain) = of_place.get(&id) {
             lowering.add(chain);
@@ -182,6 +186,20 @@ impl<T: Precision> Lowering<'_, T> {
         for (slot, (value, layout)) in node.inputs.iter().zip(&layouts.inputs).enumerate() {
             if self.graph.is_parameter(*value) && !self.of_value.contains_key(value) {
                 self.place_input(*value, layout, node.op.role(slot).is_trained());
+            }
+        }
+    }
+
+    /// The same for a normalisation that is computed with a convolution.
+    fn claim_channels(&mut self, norm: NodeId) {
+        let node = self.graph.at(norm);
+        for (slot, value) in node.inputs.iter().enumerate().skip(1) {
+            if self.graph.is_parameter(*value) && !self.of_value.contains_key(value) {
+                self.place_input(
+                    *value,
+                    &Layout::row_major(1),
+                    node.op.role(slot).is_trained(),
+                );
             }
         }
     }

@@ -121,9 +121,8 @@ impl Operator for Conv {
 
 impl Conv {
     /// The kernel with a batch normalisation, whose four parameters come behind its own inputs, and what
-    /// follows; then a residual, if there is one. Where it is learnt there is a normalisation, and the
-    /// convolution's own output is the second one; what is left to a reader is told in [`Tail::deferred`], and
-    /// `before` is the tail of a maker of the input that left it to this kernel.
+    /// follows; then a residual, if there is one. Where it is learnt there is a normalisation, `before` is the
+    /// tail of a maker of the input that left that to this kernel, and [`ConvNorm`] says what the outputs are.
     pub(crate) fn finished_kernel<T: Real>(
         &self,
         norm: Option<&BatchNorm>,

@@ -1,11 +1,11 @@
 //! A convolution and the batch normalisation that reads it, where both are learnt, with what follows.
 //!
-//! Both are kept from reading far memory twice: each thread goes through its images in pieces that fit a core's own cache.
-//! Forward, the statistics are summed of a piece that was just written; backward, the gradient of the convolution's
+//! Both are kept from reading far memory twice: each thread goes through its images in pieces that fit a core's own cache, as far
+//! as filters are small enough to be arranged anew for each. Forward, the statistics are summed of a piece that was just written; backward, the gradient of the convolution's
 //! outputs is made piece by piece, each of which the convolution's gradients read while it is there, and never as a whole.
 //!
 //! Where one such kernel alone reads what another one computes, normalising and rectifying is left to the reader, which
-//! does it piece by piece too: what is normalised is never there as a whole, forward nor backward.
+//! does it piece by piece too, forward and again backward: what is normalised is nowhere kept.
 
 use std::ops::Range;
 
@@ -18,23 +18,23 @@ use super::BatchNorm;
 use super::batch_norm::{BatchStatistics, reads_output_again};
 use crate::engine::{Backward, Gradient, Kernel, Needs, Tail};
 
-/// How many numbers that a convolution reads or writes, whichever are more, are a piece.
+/// How many numbers a piece has, of those that the convolution reads or writes, whichever are more.
 const PIECE: usize = 32 * 1024;
-/// How many times as many as there are weights, which are rearranged for each piece.
+/// How many it has at least for each weight, since filters are rearranged once a piece.
 const PIECE_PER_WEIGHT: usize = 16;
-/// How many images are each thread's at least, or all threads go through all images together.
+/// How many images each thread has to have to go through them by itself; else all threads share each piece.
 const IMAGES_PER_THREAD: usize = 4;
 
 /// The kernel. Its inputs are the convolution's, the normalisation's parameters, the residual, if there is one, and
-/// the coefficients of the input's normalisation, if that is left to this kernel. Its outputs are the last of them all, and
-/// the convolution's; or, if normalising is left to the reader, the convolution's and the coefficients.
+/// the coefficients of the input's normalisation, if that is left to this kernel. Its outputs are that of the last node that it
+/// computes, and the convolution's; or, if normalising is left to the reader, the convolution's and the coefficients.
 ///
 /// The gradient of coefficients is that of their scales and shifts, in their places; the means' follows from it.
 pub(super) struct ConvNorm<T> {
     shape: VolumeShape,
     epsilon: f64,
     tail: Tail,
-    /// What the maker of the input has left to be done.
+    /// What the maker of the input has left to be done: normalising, and rectifying if it says so.
     before: Option<Tail>,
     /// Where the normalisation's parameters begin among the inputs: behind the weight, or the bias.
     norm: usize,
@@ -80,13 +80,13 @@ impl<T: Real> ConvNorm<T> {
         cx.side_by_side(self.shape.plane.batch, IMAGES_PER_THREAD, data, work)
     }
 
-    /// The images of a thread, in the pieces in which they are gone through.
-    fn pieces(&self, images: Range<usize>) -> impl Iterator<Item = Piece> + use<T> {
+    /// The images that `threads` threads go through together, in the pieces in which they do.
+    fn pieces(&self, images: Range<usize>, threads: usize) -> impl Iterator<Item = Piece> + use<T> {
         let shape = self.shape;
         let weights = shape.plane.filter_len() * shape.kernel_d;
         let one = Piece::new(shape, 0..0, 0..1);
         let len = one.input.len().max(one.output.len()).max(1);
-        let most = PIECE.max(PIECE_PER_WEIGHT * weights) / len;
+        let most = (PIECE * threads).max(PIECE_PER_WEIGHT * weights) / len;
         let count = images.len().div_ceil(most.max(1)).max(1);
         (0..count).map(move |piece| {
             let bound = |piece| images.start + piece * images.len() / count;
@@ -166,13 +166,14 @@ impl<T: Real> Kernel<T> for ConvNorm<T> {
         };
         let channels = self.shape.plane.out_c;
         let lens = self.image_lens();
-        let data = (In(conv[0], lens[0]), Out(&mut *z, lens[1]));
+        let data = (In(conv[0], lens[0]), Out(z, lens[1]));
         let parts = self.by_images(cx, data, |images, (In(x, _), Out(z, _)), cx| {
             let mut moments = Moments::none(channels);
             let mut memory = cx.take_piece();
-            for piece in self.pieces(images) {
+            for piece in self.pieces(images, cx.threads()) {
                 let (x, z) = (&x[piece.input], &mut z[piece.output]);
-                let x = normalized(cx, before, x, room(&mut memory, x.len()));
+                let len = before.map_or(0, |_| x.len());
+                let x = normalized(cx, before, x, room(&mut memory, len));
                 volume::forward(cx, &piece.shape, x, conv[1], finish, z, false);
                 moments.add(cx, z);
             }
@@ -281,54 +282,28 @@ impl<T: Real> ConvNorm<T> {
         gradients: &mut [Option<Gradient<'_, T>>],
         output: &InputGradient<'_, T>,
     ) -> Sums {
-        let (x, w) = (pass.inputs[0], pass.inputs[1]);
-        let before = self
-            .before
-            .map(|tail| (pass.inputs[self.coefficients()], tail));
+        let x = pass.inputs[0];
         let plane = &self.shape.plane;
-        let (weights, lens) = (w.len(), self.image_lens());
+        let image = self.image_lens()[0];
         let (conv, bias) = gradients.split_at_mut(2);
         let [dx, dw] = conv else {
             return Sums::none(plane.in_c);
         };
-        let (wants_dw, wants_db) = (dw.is_some(), bias.iter().any(Option::is_some));
-        let add_dx = dx.as_ref().is_some_and(|dx| dx.accumulate);
-        let dx = dx.as_mut().map(|dx| Out(&mut *dx.data, lens[0]));
-        let parts = self.by_images(
-            cx,
-            (In(x, lens[0]), dx),
-            |images, (In(x, _), mut dx), cx| {
-                let mut sums = Sums::none(plane.in_c);
-                let mut memory = cx.take_piece();
-                let mut db = vec![T::zero(); plane.out_c];
-                for piece in self.pieces(images) {
-                    let (inputs, outputs) = (piece.input.len(), piece.output.len());
-                    // The gradient of the weights comes first, where `sum_pieces` finds it.
-                    let (dw, rest) =
-                        room(&mut memory, weights + outputs + inputs).split_at_mut(weights);
-                    let (dz, room) = rest.split_at_mut(outputs);
-                    output.write(cx, piece.pixels.clone(), dz, false);
-                    let bare = &x[piece.input.clone()];
-                    if wants_dw {
-                        let x = normalized(cx, before, bare, room);
-                        volume::backward_weight(cx, &piece.shape, x, dz, dw, !piece.first);
-                    }
-                    if wants_db {
-                        let pixels = piece.pixels.len();
-                        conv::backward_bias(cx, pixels, plane.out_c, dz, &mut db, true);
-                    }
-                    if let Some(Out(dx, _)) = &mut dx {
-                        let dx = &mut dx[piece.input];
-                        volume::backward_data(cx, &piece.shape, dz, w, dx, add_dx);
-                        if let Some((coefficients, tail)) = before {
-                            sums.add(cx, bare, dx, coefficients, tail.relu);
-                        }
-                    }
-                }
-                cx.put_piece(memory);
-                (sums, db)
-            },
-        );
+        let wanted = Wanted {
+            w: pass.inputs[1],
+            before: self
+                .before
+                .map(|tail| (pass.inputs[self.coefficients()], tail)),
+            output,
+            dw: dw.is_some(),
+            db: bias.iter().any(Option::is_some),
+            add_dx: dx.as_ref().is_some_and(|dx| dx.accumulate),
+        };
+        let dx = dx.as_mut().map(|dx| Out(&mut *dx.data, image));
+        let data = (In(x, image), dx);
+        let parts = self.by_images(cx, data, |images, (In(x, _), dx), cx| {
+            self.part(cx, &wanted, images, x, dx.map(|Out(dx, _)| dx))
+        });
         if let Some(dw) = dw {
             cx.sum_pieces(parts.len(), dw.data, dw.accumulate);
         }
@@ -343,6 +318,61 @@ impl<T: Real> ConvNorm<T> {
         }
         total
     }
+
+    /// Those gradients for some images: `dx` is written, the weights' is left for `sum_pieces`, the others are returned.
+    fn part(
+        &self,
+        cx: &mut Context<T>,
+        wanted: &Wanted<'_, T>,
+        images: Range<usize>,
+        x: &[T],
+        mut dx: Option<&mut [T]>,
+    ) -> (Sums, Vec<T>) {
+        let plane = &self.shape.plane;
+        let mut sums = Sums::none(plane.in_c);
+        let mut db = vec![T::zero(); plane.out_c];
+        let mut memory = cx.take_piece();
+        for piece in self.pieces(images, cx.threads()) {
+            let bare = &x[piece.input.clone()];
+            let (outputs, inputs) = (piece.output.len(), wanted.before.map_or(0, |_| bare.len()));
+            // The gradient of the weights comes first, where `sum_pieces` finds it.
+            let weights = wanted.w.len();
+            let numbers = room(&mut memory, weights + outputs + inputs);
+            let (dw, numbers) = numbers.split_at_mut(weights);
+            let (dz, numbers) = numbers.split_at_mut(outputs);
+            wanted.output.write(cx, piece.pixels.clone(), dz, false);
+            if wanted.dw {
+                let x = normalized(cx, wanted.before, bare, numbers);
+                volume::backward_weight(cx, &piece.shape, x, dz, dw, !piece.first);
+            }
+            if wanted.db {
+                let pixels = piece.pixels.len();
+                conv::backward_bias(cx, pixels, plane.out_c, dz, &mut db, true);
+            }
+            if let Some(dx) = &mut dx {
+                let dx = &mut dx[piece.input];
+                volume::backward_data(cx, &piece.shape, dz, wanted.w, dx, wanted.add_dx);
+                if let Some((coefficients, tail)) = wanted.before {
+                    sums.add(cx, bare, dx, coefficients, tail.relu);
+                }
+            }
+        }
+        cx.put_piece(memory);
+        (sums, db)
+    }
+}
+
+/// What the gradients of a convolution's inputs are made of, and which are wanted.
+struct Wanted<'a, T> {
+    w: &'a [T],
+    /// The coefficients by which its input is normalised first, if that is left to it.
+    before: Option<(&'a [T], Tail)>,
+    /// The gradient of its outputs.
+    output: &'a InputGradient<'a, T>,
+    dw: bool,
+    db: bool,
+    /// Whether the gradient of its input is added to what is there.
+    add_dx: bool,
 }
 
 /// The first `len` numbers of memory that grows.

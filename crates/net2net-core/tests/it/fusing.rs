@@ -238,37 +238,102 @@ fn row(all: bool) -> Graph {
     text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
-/// The batches are of several pieces for each thread, of less than one, and of fewer images than threads are given parts of.
-#[test]
-fn a_row_of_convolutions_learns_as_each_node_by_itself_does() {
-    let (apart, together) = (row(true), row(false));
-    let weights = random_weights(&apart, 8);
-    for batch in [2, 13, 40] {
-        let images = &inputs(&apart, batch, 9)[0];
-        let labels: Vec<u32> = (0..batch as u32).map(|i| i % 4).collect();
-        let learn = |graph: &Graph, threads: usize| {
-            let options = TrainerOptions {
-                batch,
-                threads,
-                ..options(0.9)
-            };
-            let state = OptimizerState::default();
-            let mut trainer = Trainer::new(graph, &weights, &state, options).unwrap();
-            for _ in 0..2 {
-                trainer.step(images, &labels, 0.1).unwrap();
-            }
-            (trainer.weights(), trainer.memory())
+/// Signals or volumes: two convolutions in a row that share their filter, shift, scales and statistics, with a third between
+/// that has them in other places.
+fn shared(sizes: &str, kernel: &str, pads: &str, all: bool) -> Graph {
+    let image = format!("[N, 4, {sizes}]");
+    let conv = |from: &str| format!("{image} = Conv({from}, w, h; pads=[{pads}])");
+    let norm = |from: &str| format!("{image} = BatchNormalization({from}, s, h, m, v)");
+    let ones = vec!["1"; sizes.split(',').count()].join(", ");
+    let text = format!(
+        "graph g\ninput x {image}\nparam w [4, 4, {kernel}]\nparam h [4]\nparam s [4]\nparam m [4]\nparam v [4]\n\
+         node a_conv {}\nnode a_norm {}\nnode a {image} = Relu(a_norm)\n\
+         node b_conv {}\nnode b {image} = BatchNormalization(b_conv, h, s, m, v)\n\
+         node c_conv {}\nnode c_norm {}\nnode c {image} = Relu(c_norm)\n\
+         node pooled [N, 4, {ones}] = GlobalAveragePool(c)\nnode logits [N, 4] = Flatten(pooled)\noutput logits\n{}",
+        conv("x"),
+        norm("a_conv"),
+        conv("a"),
+        conv("b"),
+        norm("c_conv"),
+        match all {
+            true =>
+                "output a_conv\noutput a_norm\noutput a\noutput b_conv\noutput b\noutput c_conv\noutput c_norm\noutput c\n",
+            false => "",
+        }
+    );
+    text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// What two steps of training make of the weights, one node at a time and together, with one to three threads.
+fn learn_alike([apart, together]: [&Graph; 2], batch: usize, seed: u64) {
+    let weights = random_weights(apart, seed);
+    let images = &inputs(apart, batch, 9)[0];
+    let labels: Vec<u32> = (0..batch as u32).map(|i| i % 4).collect();
+    let learn = |graph: &Graph, threads: usize| {
+        let options = TrainerOptions {
+            batch,
+            threads,
+            ..options(0.9)
         };
-        let (expected, more) = learn(&apart, 1);
-        for threads in [1, 2, 3] {
-            let (actual, less) = learn(&together, threads);
-            assert!(less.planned < more.planned * 3 / 4);
-            for (name, apart) in expected.iter() {
-                let together = actual.get(name).unwrap();
-                for (a, b) in apart.data().iter().zip(together.data()) {
-                    assert!((a - b).abs() <= 1e-10, "{name}, {batch}: {a} and {b}");
-                }
+        let state = OptimizerState::default();
+        let mut trainer = Trainer::new(graph, &weights, &state, options).unwrap();
+        for _ in 0..2 {
+            trainer.step(images, &labels, 0.1).unwrap();
+        }
+        (trainer.weights(), trainer.memory())
+    };
+    let (expected, more) = learn(apart, 1);
+    for threads in [1, 2, 3] {
+        let (actual, less) = learn(together, threads);
+        assert!(less.planned < more.planned * 3 / 4);
+        for (name, apart) in expected.iter() {
+            let together = actual.get(name).unwrap();
+            for (a, b) in apart.data().iter().zip(together.data()) {
+                assert!((a - b).abs() <= 1e-10, "{name}, {batch}: {a} and {b}");
             }
         }
     }
+}
+
+/// The batches are of several pieces for each thread, of less than one, and of fewer images than threads are given parts of.
+#[test]
+fn a_row_of_convolutions_learns_as_each_node_by_itself_does() {
+    for batch in [2, 13, 40] {
+        learn_alike([&row(true), &row(false)], batch, 8);
+    }
+    for (sizes, kernel, pads) in [
+        ("9", "3", "1, 1"),
+        ("3, 4, 5", "3, 1, 3", "1, 0, 1, 1, 0, 1"),
+    ] {
+        let graph = |all| shared(sizes, kernel, pads, all);
+        learn_alike([&graph(true), &graph(false)], 12, 3);
+    }
+}
+
+/// A sum with what the convolution reads, and a normalisation whose scales stand elsewhere for a mean.
+#[test]
+fn what_a_kernel_would_read_twice_and_parameters_of_two_roles_learn_alike() {
+    let graph = |all: bool| -> Graph {
+        let text = format!(
+            "graph g\ninput x [N, 4, 6, 6]\nparam w0 [4, 4, 1, 1]\nparam w [4, 4, 3, 3]\n\
+             param s [4]\nparam h [4]\nparam m [4]\nparam v [4]\nparam v2 [4]\nparam m3 [4]\nparam v3 [4]\n\
+             node y [N, 4, 6, 6] = Conv(x, w0)\n\
+             node c [N, 4, 6, 6] = Conv(y, w; pads=[1, 1, 1, 1])\n\
+             node n [N, 4, 6, 6] = BatchNormalization(c, s, h, m, v)\n\
+             node t [N, 4, 6, 6] = BatchNormalization(x, h, h, s, v2)\n\
+             node u [N, 4, 6, 6] = Add(n, t)\n\
+             node d [N, 4, 6, 6] = Conv(u, w; pads=[1, 1, 1, 1])\n\
+             node e [N, 4, 6, 6] = BatchNormalization(d, h, h, m3, v3)\n\
+             node f [N, 4, 6, 6] = Add(u, e)\nnode z [N, 4, 6, 6] = Relu(f)\n\
+             node pooled [N, 4, 1, 1] = GlobalAveragePool(z)\nnode logits [N, 4] = Flatten(pooled)\noutput logits\n{}",
+            if all {
+                "output c\noutput n\noutput t\noutput u\noutput d\noutput e\noutput f\noutput z\n"
+            } else {
+                ""
+            }
+        );
+        text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+    };
+    learn_alike([&graph(true), &graph(false)], 9, 4);
 }

@@ -22,7 +22,7 @@ use crate::{Context, Real};
 /// `relu`, `y` is `max(y, 0)`.
 ///
 /// The statistics are exact to rounding in `f32` also where the mean dwarfs the deviation: deviations
-/// are those from the mean of the rows before (of the first ones from their own), and merged in `f64`.
+/// are those from the mean of the rows before (of the first ones from that of the first 64), and merged in `f64`.
 ///
 /// # Panics
 /// If a slice has not the length that its name says.
@@ -108,11 +108,7 @@ fn affine<T: Real>([mean, scale, beta]: [T; 3], x: T) -> T {
     (x - mean) * scale + beta
 }
 
-/// The pass of [`forward_train`] that follows its statistics.
-///
-/// # Panics
-/// If a slice has not the length that its name says.
-pub fn normalize<T: Real>(
+fn normalize<T: Real>(
     cx: &mut Context<T>,
     rows: usize,
     c: usize,
@@ -137,7 +133,7 @@ pub fn normalize<T: Real>(
     );
 }
 
-/// [`normalize`] by [`coefficients`]; any number of rows.
+/// Normalises any number of rows by [`coefficients`], adds the residual, and with `relu` rectifies.
 ///
 /// # Panics
 /// If the lengths do not fit together.

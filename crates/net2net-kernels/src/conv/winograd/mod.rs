@@ -38,6 +38,9 @@ const CHANNELS_MAX: usize = 256;
 /// The most pairs of channels for tiles of 4×4 outputs: with more, transformed filters no longer fit the caches.
 const PAIRS_MAX: usize = 192 * 192;
 
+/// The fewest tiles of 2×2 outputs where one thread has few images.
+const TILES_MIN: usize = 256;
+
 /// Whether a convolution is one for this module. Threads share whole images, so there must be enough. Channels that do
 /// not fill their vectors (what follows would do with them) cost more here than in the direct convolution.
 pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
@@ -52,7 +55,7 @@ pub(super) fn suits<T: Real>(s: &ConvShape, threads: usize) -> bool {
         && s.in_c + s.out_c >= BOTH_CHANNELS_MIN
         && s.in_c.is_multiple_of(lanes)
         && s.out_c.is_multiple_of(lanes)
-        && s.batch >= 4 * threads
+        && (s.batch >= 4 * threads || (threads == 1 && s.batch * tiles >= TILES_MIN))
         // Tiles that hang over the edges are work for nothing; at most a third more is worth it.
         && 3 * tiles <= pixels
 }
