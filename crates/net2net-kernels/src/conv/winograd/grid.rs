@@ -119,7 +119,9 @@ impl<const M: usize, const A: usize> Grid<M, A> {
         let mut columns = [None; A];
         for j in 0..A {
             let column = (place.column + j).wrapping_sub(s.pads[1]);
-            columns[j] = (column < s.in_w).then_some(column * s.in_c);
+            if column < s.in_w {
+                columns[j] = Some(column * s.in_c);
+            }
         }
         columns
     }
